@@ -1,0 +1,75 @@
+"""One frame's bytes smaller, and back. Pure; keeps its contexts and buffers, so one codec per thread.
+
+A payload is one method byte and a body: 0 = the bytes as they are, 1 = one zstd frame with its content size.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import zstandard
+
+from chunkstore.errors import Damaged
+
+RAW: Final = 0
+ZSTD: Final = 1
+DEFAULT_LEVEL = 3
+
+
+class Codec:
+    """Compresses and decompresses frames up to `max_raw` bytes, into buffers that it reuses.
+
+    Results are views of those buffers: valid until the next call of the same method. Reuse matters: two threads that
+    allocate and free blocks of this size all the time spend their time in page faults.
+    """
+
+    def __init__(self, max_raw: int, level: int = DEFAULT_LEVEL) -> None:
+        self._max_raw = max_raw
+        self._compressor = zstandard.ZstdCompressor(level=level, write_content_size=True)
+        self._decompressor = zstandard.ZstdDecompressor()
+        self._packed = bytearray(1 + max_raw + (max_raw >> 7) + 1024)
+        self._plain = bytearray(max_raw + 1)
+
+    def compress(self, raw: memoryview) -> memoryview:
+        """The payload: method byte and body. Kept raw where compression does not make it smaller."""
+        size = len(raw)
+        view = memoryview(self._packed)
+        with self._compressor.stream_reader(raw, size=size, closefd=False) as reader:
+            length = 0
+            while step := reader.readinto(view[1 + length :]):
+                length += step
+        if length < size:
+            view[0] = ZSTD
+            return view[: 1 + length]
+        view[0] = RAW
+        view[1 : 1 + size] = raw
+        return view[: 1 + size]
+
+    def decompress(self, payload: memoryview, raw_size: int) -> memoryview:
+        """The raw bytes; `Damaged` unless they are exactly `raw_size` long."""
+        if raw_size > self._max_raw:
+            raise Damaged(f"frame claims {raw_size} bytes, more than the configured maximum")
+        if not len(payload):
+            raise Damaged("empty frame")
+        if payload[0] == RAW:
+            body = payload[1:]
+        elif payload[0] == ZSTD:
+            body = self._inflate(payload[1:], raw_size)
+        else:
+            raise Damaged(f"frame with unknown compression {payload[0]}")
+        if len(body) != raw_size:
+            raise Damaged("frame has another length than the index says")
+        return body
+
+    def _inflate(self, packed: memoryview, raw_size: int) -> memoryview:
+        view = memoryview(self._plain)
+        try:
+            if zstandard.frame_content_size(packed) != raw_size:
+                raise Damaged("frame has another length than the index says")
+            with self._decompressor.stream_reader(packed, closefd=False) as reader:
+                length = 0
+                while length <= raw_size and (step := reader.readinto(view[length : raw_size + 1])):
+                    length += step
+        except zstandard.ZstdError as e:
+            raise Damaged("frame can not be decompressed") from e
+        return view[:length]

@@ -1,0 +1,178 @@
+"""Manifest entries and the segments they are cut into (content plane).
+
+A segment is one chunk of kind *manifest*. Its plaintext is a msgpack stream:
+
+    array [1]                  segment version
+    bin PATH                   absolute path of a directory; the entries that follow are its children
+    array ENTRY                one child, the fields of `Entry` in order; more of them
+    bin PATH ...               the next directory that has children
+
+Entries are ordered by (components of the parent directory, name) as raw bytes, strictly ascending over the whole
+manifest. `/` itself, where it is recorded, is the entry with parent `/` and an empty name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import msgpack
+
+from chunkstore.errors import Damaged
+
+SEGMENT_VERSION = 1
+
+FILE = 1
+DIRECTORY = 2
+SYMLINK = 3
+FIFO = 4
+SOCKET = 5
+CHARACTER_DEVICE = 6
+BLOCK_DEVICE = 7
+KINDS = frozenset(range(FILE, BLOCK_DEVICE + 1))
+
+MAX_NAME = 255 * 4
+MAX_PATH = 1 << 16
+MAX_SEGMENT = 1 << 20
+"""Bytes: no segment is longer, so that it always fits one frame."""
+
+Components = tuple[bytes, ...]
+
+
+class Entry(NamedTuple):
+    """One file, directory or link of a snapshot; a tuple, because millions of them are made.
+
+    `mode` holds the 12 permission bits; times are nanoseconds since 1970 (negative before); `chunks` is the number
+    of chunk ids that belong to the entry in the references of its segment; `extra` holds what only some entries
+    have, under text keys: `target` (bytes, of a symbolic link), `ancestor` (True: recorded because a root lies below
+    it). Unknown keys are kept as they are.
+    """
+
+    name: bytes
+    kind: int
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    size: int
+    chunks: int
+    extra: dict[str, Any] | None
+
+    @property
+    def target(self) -> bytes:
+        """Where a symbolic link points."""
+        return bytes(self.extra["target"]) if self.extra else b""
+
+    @property
+    def ancestor(self) -> bool:
+        """Whether the directory is in the manifest only because a root lies below it."""
+        return bool(self.extra and self.extra.get("ancestor"))
+
+
+class PlacedEntry(NamedTuple):
+    """An entry and the absolute path of the directory it is in."""
+
+    parent: bytes
+    entry: Entry
+
+    @property
+    def path(self) -> bytes:
+        return join(self.parent, self.entry.name)
+
+
+def join(parent: bytes, name: bytes) -> bytes:
+    """Absolute path of `name` in the absolute directory `parent`."""
+    if not name:
+        return parent
+    return parent + name if parent == b"/" else parent + b"/" + name
+
+
+def components(path: bytes) -> Components:
+    """`/a/b` -> (a, b); `/` -> ()."""
+    return tuple(part for part in path.split(b"/") if part)
+
+
+def sort_key(parent: bytes, name: bytes) -> tuple[Components, bytes]:
+    """What manifests are ordered by."""
+    return components(parent), name
+
+
+_pack: Callable[[object], bytes] = msgpack.Packer(use_bin_type=True).pack
+_HEADER: bytes = msgpack.packb([SEGMENT_VERSION])
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """The bytes of one entry inside a segment."""
+    return _pack(entry)
+
+
+def encode_directory(path: bytes) -> bytes:
+    """The bytes that say whose children follow."""
+    return _pack(path)
+
+
+def encode_segment(pieces: Iterable[bytes]) -> bytes:
+    """Join encoded directories and entries, in order, into one segment."""
+    return _HEADER + b"".join(pieces)
+
+
+def decode_segment(data: bytes | memoryview) -> Iterator[PlacedEntry]:
+    """The entries of one segment, each checked in full.
+
+    Raises `Damaged` where anything is not as `encode_segment` writes it, the order inside the segment included.
+    """
+    unpacker = msgpack.Unpacker(raw=False, strict_map_key=True, max_buffer_size=max(len(data), 1))
+    unpacker.feed(data)
+    parent = b""
+    last = b""
+    try:
+        if next(unpacker) != [SEGMENT_VERSION]:
+            raise Damaged("manifest segment of an unknown version")
+        for item in unpacker:
+            if type(item) is list:
+                entry = Entry._make(item)
+                _check(entry, parent)
+                if entry.name <= last and (last or entry.name):
+                    raise Damaged("manifest entries are out of order")
+                last = entry.name
+                yield PlacedEntry(parent, entry)
+            else:
+                parent = _check_parent(item, parent)
+                last = b""
+    except (ValueError, TypeError, StopIteration, msgpack.UnpackException) as e:
+        raise Damaged("manifest segment can not be read") from e
+    if unpacker.tell() != len(data):
+        raise Damaged("manifest segment ends in the middle of an entry")
+
+
+def _check_parent(path: object, before: bytes) -> bytes:
+    if type(path) is not bytes or not 0 < len(path) <= MAX_PATH or path[:1] != b"/" or b"\0" in path:
+        raise Damaged("manifest names a directory that is no absolute path")
+    parts = path.split(b"/")[1:] if path != b"/" else []
+    if any(part in (b"", b".", b"..") for part in parts):
+        raise Damaged("manifest names a directory that is no plain absolute path")
+    if before and tuple(parts) <= components(before):
+        raise Damaged("manifest directories are out of order")
+    return path
+
+
+def _check(entry: Entry, parent: bytes) -> None:
+    """Raise `Damaged` unless every field has its type and range."""
+    name, kind, mode, uid, gid, mtime_ns, ctime_ns, inode, size, chunks, extra = entry
+    if type(name) is not bytes or len(name) > MAX_NAME or b"/" in name or b"\0" in name or name in (b".", b".."):
+        raise Damaged("manifest entry with a name that no file can have")
+    if not parent or (not name and (parent != b"/" or kind != DIRECTORY)):
+        raise Damaged("manifest entry without a place")
+    if kind not in KINDS or type(kind) is not int:
+        raise Damaged(f"manifest entry of an unknown kind {kind!r:.20}")
+    for number in (mode, uid, gid, inode, size, chunks):
+        if type(number) is not int or number < 0:
+            raise Damaged("manifest entry with a malformed number")
+    if mode > 0o7777 or type(mtime_ns) is not int or type(ctime_ns) is not int or (chunks and kind != FILE):
+        raise Damaged("manifest entry with a malformed number")
+    if extra is not None and type(extra) is not dict:
+        raise Damaged("manifest entry with malformed extras")
+    if kind == SYMLINK and (extra is None or type(extra.get("target")) is not bytes or b"\0" in extra["target"]):
+        raise Damaged("symbolic link without a target")

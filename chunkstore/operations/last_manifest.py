@@ -1,0 +1,199 @@
+"""The last manifest as the other half of the merge: which walked files are as they were.
+
+Both streams are in manifest order, so one pass and constant memory do. While whole segments of the last manifest come
+back unchanged they are taken over as they are, without encoding an entry.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+import msgpack
+
+from chunkstore.format.entries import DIRECTORY, FILE, Components, Entry, components
+from chunkstore.format.tree_nodes import encode_run
+from chunkstore.ids import ChunkId
+from chunkstore.keys.derivation import ChunkKind, IndexKey
+from chunkstore.repository.manifest_cache import CachedSegment, ManifestCache
+from chunkstore.repository.manifest_writer import ManifestWriter
+from chunkstore.tree.reading import kind_of
+
+RACY_NS = 2 * 10**9
+"""A time stamp is trusted when it is this much older than the start of the last snapshot: file systems keep times
+to 2 s (FAT), 1 s (ext3) or a tick of the kernel's clock (10 ms), rounded down."""
+_IDS_AT_ONCE = 4096
+"""Chunk ids copied in one go."""
+
+Row = list[object]
+"""The fields of `Entry`, in order, not made an Entry yet."""
+
+
+class Match:
+    """A walked file's entry in the last manifest."""
+
+    __slots__ = ("first_id", "position", "row")
+
+    def __init__(self, row: Row, first_id: int, position: int) -> None:
+        self.row = row
+        self.first_id = first_id
+        self.position = position
+
+    @property
+    def entry(self) -> Entry:
+        return Entry._make(self.row)
+
+
+class LastManifest:
+    """Follows the walk. `keep` takes an unchanged entry over; `interrupt` must come before anything else is added."""
+
+    def __init__(
+        self,
+        cache: ManifestCache | None,
+        key: IndexKey,
+        manifest: ManifestWriter,
+        log_ids: Callable[[bytes], None],
+        restore: Callable[[ChunkKind, bytes], ChunkId] | None,
+    ) -> None:
+        """`restore` is None when stored chunks may be taken over blindly (same generation, no plan open); else every
+        taken-over chunk of the manifest goes through it, so that it is stored again where it is missing.
+        """
+        self._cache = cache
+        self._segments: Iterator[CachedSegment] = cache.segments() if cache else iter(())
+        self._trusted_before = cache.header.started - RACY_NS if cache else 0
+        self._key = key
+        self._manifest = manifest
+        self._log_ids = log_ids
+        self._restore = restore
+        self._segment: CachedSegment | None = None
+        self._ahead = next(self._segments, None)
+        self._rows: list[tuple[bytes, Row, int]] = []
+        self._at = 0
+        self._held = 0  # leading entries of the segment that came back unchanged and are not written yet
+        self._parts: tuple[bytes, Components] = (b"", ())
+        self.files_gone = 0
+
+    # -- finding
+
+    def find(self, parent: bytes, name: bytes) -> Match | None:
+        """The last entry of this path. Paths must come in manifest order; what is skipped over is gone."""
+        while True:
+            if self._at == len(self._rows) and not self._load():
+                return None
+            before, row, first_id = self._rows[self._at]
+            if before == parent:
+                if row[0] == name:
+                    self._at += 1
+                    return Match(row, first_id, self._at - 1)
+                if row[0] > name:  # type: ignore[operator]
+                    return None
+            elif components(before) > self._components(parent):
+                return None
+            self._at += 1
+            self.files_gone += row[1] == FILE
+
+    def finish(self) -> None:
+        """Everything that is left is gone."""
+        while self._at < len(self._rows) or self._load():
+            self.files_gone += sum(row[1] == FILE for _, row, _ in self._rows[self._at :])
+            self._at = len(self._rows)
+        self.interrupt()
+
+    def unchanged(self, row: Row, status: os.stat_result) -> bool:
+        """Whether the file is as it was. Entries of directories hold nothing that `lstat` does not say."""
+        if row[6] != status.st_ctime_ns or row[5] != status.st_mtime_ns or row[7] != status.st_ino:
+            return False
+        kind, mode = row[1], status.st_mode
+        if kind != kind_of(mode) or row[2] != mode & 0o7777 or row[3] != status.st_uid or row[4] != status.st_gid:
+            return False
+        if kind == DIRECTORY:
+            return True
+        trusted = self._trusted_before
+        return row[8] == status.st_size and status.st_mtime_ns < trusted and status.st_ctime_ns < trusted
+
+    def _components(self, path: bytes) -> Components:
+        if self._parts[0] != path:
+            self._parts = path, components(path)
+        return self._parts[1]
+
+    def _load(self) -> bool:
+        """The next segment; one that is not what its id says ends the cache: files are read again."""
+        self.interrupt()
+        self._segment = segment = self._ahead
+        self._rows, self._at = [], 0
+        if segment is None or not self._authentic(segment):
+            self._segment = self._ahead = None
+            return False
+        self._ahead = next(self._segments, None)
+        parent, first_id = b"", segment.first_id
+        unpacker = msgpack.Unpacker(raw=False, max_buffer_size=len(segment.data))
+        unpacker.feed(segment.data)
+        next(unpacker)
+        for item in unpacker:
+            if type(item) is list:
+                self._rows.append((parent, item, first_id))
+                first_id += item[9]
+            else:
+                parent = item
+        return True
+
+    def _authentic(self, segment: CachedSegment) -> bool:
+        key, cache = self._key, self._cache
+        if cache is None or key.chunk_id(ChunkKind.MANIFEST, segment.data) != segment.ref.segment_id:
+            return False
+        at = segment.first_id
+        for run in segment.ref.runs:
+            if key.chunk_id(ChunkKind.REFERENCE, encode_run([cache.ids(at, run.count)])) != run.run_id:
+                return False
+            at += run.count
+        return True
+
+    # -- taking over
+
+    def ids(self, match: Match) -> Iterator[bytes]:
+        """The chunk ids of an entry, joined, in pieces."""
+        return self._read_ids(match.first_id, match.row[9])  # type: ignore[arg-type]
+
+    def _read_ids(self, first: int, count: int) -> Iterator[bytes]:
+        while count and self._cache:
+            part = min(count, _IDS_AT_ONCE)
+            yield self._cache.ids(first, part)
+            first, count = first + part, count - part
+
+    def keep(self, parent: bytes, match: Match) -> None:
+        """Write the entry as it was."""
+        # The last segment ended because the manifest did: what may follow now has to see where its hash ends it.
+        starts = match.position == 0 and self._manifest.at_boundary and self._ahead is not None
+        if match.position == self._held and (self._held or starts):
+            self._held += 1
+            if self._held == len(self._rows):
+                self._reuse()
+            return
+        self.interrupt()
+        for ids in self.ids(match):
+            self._manifest.add_ids(ids)
+        self._manifest.add(parent, match.entry)
+
+    def interrupt(self) -> None:
+        """Write what is held back one by one: the segment does not come back as a whole."""
+        held, self._held = self._held, 0
+        for parent, row, first_id in self._rows[:held]:
+            for ids in self._read_ids(first_id, row[9]):  # type: ignore[arg-type]
+                self._manifest.add_ids(ids)
+            self._manifest.add_quietly(parent, Entry._make(row))
+
+    def _reuse(self) -> None:
+        segment = self._segment
+        assert segment is not None
+        self._held = 0
+        at = segment.first_id
+        for run in segment.ref.runs:
+            ids = b"".join(self._read_ids(at, run.count))
+            if self._restore:
+                self._restore(ChunkKind.REFERENCE, encode_run([ids]))
+            self._log_ids(ids)
+            at += run.count
+        if self._restore:
+            self._restore(ChunkKind.MANIFEST, segment.data)
+        parent, row, _ = self._rows[0]
+        self._manifest.reuse_segment((parent, row[0]), segment.ref, segment.data)  # type: ignore[arg-type]

@@ -1,0 +1,233 @@
+"""The local copy of the index: chunk id -> where it is, in sqlite, so that memory stays constant.
+
+It is a cache: everything in it comes from index objects, by name, and can be fetched again. It equals the newest
+generation plus the run indexes that generation has not absorbed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from chunkstore.format.pack import PackInfo, Slot, SlotType
+from chunkstore.ids import ChunkId, PackId
+from chunkstore.keys.derivation import ChunkKind
+
+_VERSION = 1
+_CACHE_KIB = 16 * 1024
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS facts(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sources(no INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS packs(
+    no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, source INTEGER NOT NULL, plane INTEGER NOT NULL, size INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS slots(
+    pack INTEGER NOT NULL, no INTEGER NOT NULL, type INTEGER NOT NULL, key_id BLOB NOT NULL, opener BLOB NOT NULL,
+    sealed BLOB NOT NULL, PRIMARY KEY(pack, no)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS frames(
+    no INTEGER PRIMARY KEY, pack INTEGER NOT NULL, slot INTEGER NOT NULL, kind INTEGER NOT NULL, offset INTEGER NOT NULL,
+    stored INTEGER NOT NULL, raw INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS chunks(
+    id BLOB NOT NULL, frame INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
+    PRIMARY KEY(id, frame)) WITHOUT ROWID;
+CREATE TEMP TABLE condemned(pack INTEGER PRIMARY KEY);
+"""
+
+
+class FrameAt(NamedTuple):
+    """A frame: its number here, the pack it is in, how it opens and where it stands (bytes)."""
+
+    no: int
+    pack_id: PackId
+    pack_size: int
+    slot: Slot
+    kind: ChunkKind
+    offset: int
+    stored: int
+    raw: int
+
+
+class ChunkAt(NamedTuple):
+    """A chunk: the number of its frame, and where it is in the frame's raw bytes."""
+
+    frame: int
+    offset: int
+    length: int
+
+
+class LocalIndex:
+    """Used by one thread. A file that sqlite can not read is thrown away and built anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._db = self._open()
+        except sqlite3.DatabaseError:
+            self._discard()
+            self._db = self._open()
+        self._condemned = False
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=120, isolation_level=None)
+        try:
+            self._path.chmod(0o600)
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+            db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+            db.executescript(_SCHEMA)
+            row = db.execute("SELECT value FROM facts WHERE name='version'").fetchone()
+            if row is None:
+                db.execute("INSERT OR IGNORE INTO facts VALUES('version', ?)", (_VERSION,))
+            elif row[0] != _VERSION:
+                raise sqlite3.DatabaseError("another version")
+        except sqlite3.DatabaseError:
+            db.close()
+            raise
+        return db
+
+    def _discard(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                self._path.with_name(self._path.name + suffix).unlink()
+
+    def close(self) -> None:
+        self._db.close()
+
+    # -- what is in it
+
+    def sources(self) -> set[str]:
+        """Names of the index objects whose rows are here."""
+        return {name for (name,) in self._db.execute("SELECT name FROM sources")}
+
+    @property
+    def generation(self) -> int:
+        """Number of the generation it was last brought in line with; 0 before the first."""
+        row = self._db.execute("SELECT value FROM facts WHERE name='generation'").fetchone()
+        return row[0] if row else 0
+
+    def chunk_count(self) -> int:
+        """Rows; counts them all, so not for hot paths."""
+        return self._db.execute("SELECT count(*) FROM chunks").fetchone()[0]  # type: ignore[no-any-return]
+
+    def is_empty(self) -> bool:
+        return self._db.execute("SELECT 1 FROM chunks LIMIT 1").fetchone() is None
+
+    def packs(self) -> Iterator[tuple[PackId, int]]:
+        """(id, size) of every pack."""
+        yield from self._db.execute("SELECT id, size FROM packs")
+
+    # -- bringing it in line
+
+    def change(self, work: Callable[[], None]) -> None:
+        """Run `work` in one transaction: readers see all of it or nothing."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            work()
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def set_generation(self, number: int) -> None:
+        self._db.execute("INSERT OR REPLACE INTO facts VALUES('generation', ?)", (number,))
+
+    def add_source(self, name: str, packs: Iterable[PackInfo]) -> None:
+        """Rows of one index object. A pack that is known already only changes its source."""
+        cursor = self._db.execute("INSERT OR IGNORE INTO sources(name) VALUES(?)", (name,))
+        source = self._db.execute("SELECT no FROM sources WHERE name=?", (name,)).fetchone()[0]
+        for info in packs:
+            cursor = self._db.execute(
+                "INSERT OR IGNORE INTO packs(id, source, plane, size) VALUES(?,?,?,?)",
+                (info.pack_id, source, int(info.plane), info.size),
+            )
+            if cursor.rowcount:
+                self._add_pack(cursor.lastrowid or 0, info)
+            else:
+                self._db.execute("UPDATE packs SET source=? WHERE id=?", (source, info.pack_id))
+
+    def _add_pack(self, pack: int, info: PackInfo) -> None:
+        self._db.executemany(
+            "INSERT INTO slots VALUES(?,?,?,?,?,?)",
+            [(pack, no, int(s.type), s.key_id, s.opener, s.sealed) for no, s in enumerate(info.slots)],
+        )
+        rows = []
+        for frame in info.frames:
+            cursor = self._db.execute(
+                "INSERT INTO frames(pack, slot, kind, offset, stored, raw) VALUES(?,?,?,?,?,?)",
+                (pack, frame.slot, int(frame.kind), frame.offset, frame.stored, frame.raw),
+            )
+            at, no = 0, cursor.lastrowid
+            for chunk_id, length in zip(frame.ids, frame.lengths, strict=True):
+                rows.append((chunk_id, no, at, length))
+                at += length
+        rows.sort()
+        self._db.executemany("INSERT OR IGNORE INTO chunks VALUES(?,?,?,?)", rows)
+
+    def keep_sources(self, wanted: set[str]) -> None:
+        """Drop the rows of every pack whose source is not wanted any more."""
+        gone = [(name,) for name in self.sources() - wanted]
+        if not gone:
+            return
+        self._db.executemany("DELETE FROM sources WHERE name=?", gone)
+        self._drop_packs("source NOT IN (SELECT no FROM sources)")
+
+    def drop_packs(self, ids: Iterable[PackId]) -> None:
+        """Drop these packs, whatever index object names them."""
+        self._db.execute("CREATE TEMP TABLE IF NOT EXISTS gone(id BLOB PRIMARY KEY)")
+        self._db.execute("DELETE FROM gone")
+        self._db.executemany("INSERT OR IGNORE INTO gone VALUES(?)", [(each,) for each in ids])
+        self._drop_packs("id IN (SELECT id FROM gone)")
+
+    def _drop_packs(self, which: str) -> None:
+        dead = f"SELECT no FROM packs WHERE {which}"  # noqa: S608  a constant of this module
+        frames = f"SELECT no FROM frames WHERE pack IN ({dead})"  # noqa: S608
+        self._db.execute(f"DELETE FROM chunks WHERE frame IN ({frames})")  # noqa: S608
+        self._db.execute(f"DELETE FROM frames WHERE pack IN ({dead})")  # noqa: S608
+        self._db.execute(f"DELETE FROM slots WHERE pack IN ({dead})")  # noqa: S608
+        self._db.execute(f"DELETE FROM packs WHERE {which}")  # noqa: S608
+
+    # -- asking
+
+    def condemn(self, packs: Iterable[PackId], *, everything: bool = False) -> None:
+        """From now on `knows` does not count chunks in these packs (I-4), or in any pack that is here now."""
+        self._db.execute("DELETE FROM condemned")
+        self._db.executemany(
+            "INSERT OR IGNORE INTO condemned SELECT no FROM packs WHERE id=?", [(each,) for each in packs]
+        )
+        if everything:
+            self._db.execute("INSERT OR IGNORE INTO condemned SELECT no FROM packs")
+        self._condemned = self._db.execute("SELECT 1 FROM condemned LIMIT 1").fetchone() is not None
+
+    def knows(self, chunk_id: ChunkId) -> bool:
+        """Whether the chunk is in a pack that may be relied on."""
+        if not self._condemned:
+            return self._db.execute("SELECT 1 FROM chunks WHERE id=?", (chunk_id,)).fetchone() is not None
+        return (
+            self._db.execute(
+                "SELECT 1 FROM chunks c JOIN frames f ON f.no=c.frame "
+                "WHERE c.id=? AND f.pack NOT IN (SELECT pack FROM condemned) LIMIT 1",
+                (chunk_id,),
+            ).fetchone()
+            is not None
+        )
+
+    def locate(self, chunk_id: ChunkId) -> ChunkAt | None:
+        """One place of the chunk."""
+        row = self._db.execute("SELECT frame, offset, length FROM chunks WHERE id=?", (chunk_id,)).fetchone()
+        return ChunkAt._make(row) if row else None
+
+    def frame(self, no: int) -> FrameAt:
+        """The frame of this number."""
+        row = self._db.execute(
+            "SELECT p.id, p.size, s.type, s.key_id, s.opener, s.sealed, f.kind, f.offset, f.stored, f.raw FROM frames f "
+            "JOIN packs p ON p.no=f.pack JOIN slots s ON s.pack=f.pack AND s.no=f.slot WHERE f.no=?",
+            (no,),
+        ).fetchone()
+        slot = Slot(SlotType(row[2]), row[3], row[4], row[5])
+        return FrameAt(no, PackId(row[0]), row[1], slot, ChunkKind(row[6]), row[7], row[8], row[9])
+
+    def chunks_of(self, no: int) -> Sequence[tuple[ChunkId, int, int]]:
+        """(id, offset, length) of the chunks of a frame; scans the table, so not for hot paths."""
+        return self._db.execute("SELECT id, offset, length FROM chunks WHERE frame=? ORDER BY offset", (no,)).fetchall()

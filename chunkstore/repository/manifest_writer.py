@@ -1,0 +1,201 @@
+"""From a sorted stream of entries to segments, reference runs and the two trees over them.
+
+Segment ends are decided by a keyed hash of the path of the entry they follow, so that they come back in the same places
+whatever the metadata says; runs of ids and tree nodes end by the bits of what they hold, for the same reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from chunkstore.format.entries import MAX_SEGMENT, Entry, encode_directory, encode_entry, encode_segment, join
+from chunkstore.format.tree_nodes import (
+    ContentNode,
+    NodeRef,
+    PathKey,
+    ReferenceNode,
+    RunRef,
+    SegmentRef,
+    encode_content_node,
+    encode_reference_node,
+    encode_run,
+)
+from chunkstore.ids import ID_SIZE, ChunkId
+from chunkstore.keys.derivation import ChunkKind
+
+SEGMENT_MIN, SEGMENT_MAX = 32, 1024
+"""Entries; the mean is `SEGMENT_MIN` + 128."""
+_SEGMENT_MASK = 127
+_SEGMENT_BYTES = MAX_SEGMENT // 2
+RUN_MIN, RUN_MAX = 1024, 16384
+"""Ids; the mean is `RUN_MIN` + 4096."""
+_RUN_MASK = 4095
+_OWN_RUN = 2048
+NODE_MIN, NODE_MAX = 16, 256
+_NODE_MASK = 63
+_NODE_BYTES = 256 << 10
+
+
+class ChunkSink(Protocol):
+    """Where manifest and reference chunks go."""
+
+    def add(self, kind: ChunkKind, data: bytes | memoryview) -> ChunkId: ...
+
+
+class SegmentLog(Protocol):
+    """Is told about every finished segment, and about ids as they come; the cache of the last manifest is one."""
+
+    def ids(self, ids: bytes) -> None: ...
+
+    def segment(self, ref: SegmentRef, data: bytes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """The ids of the two top nodes: what a record refers to."""
+
+    content: ChunkId
+    reference: ChunkId
+
+
+@dataclass(slots=True)
+class _OpenNode:
+    keys: list[PathKey] = field(default_factory=list)
+    children: list[SegmentRef] | list[NodeRef] = field(default_factory=list)
+    size: int = 0
+    emitted: int = 0
+
+
+class ManifestWriter:
+    """Takes entries in manifest order. For each: `add_ids` for the ids of its chunks, any number of times, then `add`."""
+
+    def __init__(self, sink: ChunkSink, cut_key: bytes, log: SegmentLog) -> None:
+        self._sink = sink
+        self._cut_key = cut_key
+        self._log = log
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._entries = 0
+        self._parent = b""
+        self._first: PathKey = (b"", b"")
+        self._runs: list[RunRef] = []
+        self._run = bytearray()
+        self._file_start = 0
+        self._levels: list[_OpenNode] = []
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the last segment is complete and none has begun."""
+        return not self._entries and not self._run and not self._runs
+
+    # -- ids
+
+    def add_ids(self, ids: bytes) -> None:
+        """Joined ids of chunks of the entry that is added next."""
+        self._log.ids(ids)
+        run = self._run
+        for at in range(0, len(ids), ID_SIZE):
+            run += ids[at : at + ID_SIZE]
+            length = len(run) // ID_SIZE
+            own = length - self._file_start
+            if self._file_start and own >= _OWN_RUN:
+                self._end_run(self._file_start)  # a huge file's ids do not share a run with its neighbours'
+            elif (length >= RUN_MIN and (run[-1] | (run[-2] & 15) << 8) & _RUN_MASK == 0) or length >= RUN_MAX:
+                self._end_run(length)
+
+    def _end_run(self, count: int) -> None:
+        if not count:
+            return
+        part = bytes(self._run[: count * ID_SIZE])
+        del self._run[: count * ID_SIZE]
+        self._runs.append(RunRef(self._sink.add(ChunkKind.REFERENCE, encode_run([part])), count))
+        self._file_start = 0
+
+    # -- entries
+
+    def add(self, parent: bytes, entry: Entry) -> None:
+        """The next entry, in the directory `parent`; decides whether the segment ends after it."""
+        self.add_quietly(parent, entry)
+        path = join(parent, entry.name)
+        digest = hashlib.blake2b(path, key=self._cut_key, digest_size=2).digest()
+        cut = self._entries >= SEGMENT_MIN and (digest[0] << 8 | digest[1]) & _SEGMENT_MASK == 0
+        if cut or self._entries >= SEGMENT_MAX or self._size >= _SEGMENT_BYTES:
+            self.end_segment()
+
+    def add_quietly(self, parent: bytes, entry: Entry) -> None:
+        """Like `add`, when it is known that the segment does not end here."""
+        if not self._entries:
+            self._first = (parent, entry.name)
+            self._parent = b""
+        if parent != self._parent:
+            self._append(encode_directory(parent))
+            self._parent = parent
+        self._append(encode_entry(entry))
+        self._entries += 1
+        if entry.chunks > _OWN_RUN:
+            self._end_run(len(self._run) // ID_SIZE)
+        self._file_start = len(self._run) // ID_SIZE
+
+    def _append(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)
+
+    def end_segment(self) -> None:
+        """Store what has been added since the last segment."""
+        if not self._entries:
+            return
+        self._end_run(len(self._run) // ID_SIZE)
+        data = encode_segment(self._pieces)
+        ref = SegmentRef(self._sink.add(ChunkKind.MANIFEST, data), len(data), tuple(self._runs))
+        self._log.segment(ref, data)
+        first = self._first
+        self._pieces, self._size, self._entries, self._runs = [], 0, 0, []
+        self._add_child(0, first, ref, 40 * len(ref.runs))
+
+    def reuse_segment(self, first: PathKey, ref: SegmentRef, data: bytes) -> None:
+        """A whole segment of the last manifest, unchanged; only at a boundary. Its ids went through the log already."""
+        self._log.segment(ref, data)
+        self._add_child(0, first, ref, 40 * len(ref.runs))
+
+    # -- trees
+
+    def _add_child(self, level: int, key: PathKey, child: SegmentRef | NodeRef, extra: int) -> None:
+        if level == len(self._levels):
+            self._levels.append(_OpenNode())
+        node = self._levels[level]
+        node.keys.append(key)
+        node.children.append(child)  # type: ignore[arg-type]
+        node.size += len(key[0]) + len(key[1]) + 80 + extra
+        count = len(node.keys)
+        bits = child.segment_id[0] if isinstance(child, SegmentRef) else child.content_id[0]
+        cut = count >= NODE_MIN and bits & _NODE_MASK == 0
+        if cut or count >= NODE_MAX or (count > 1 and node.size >= _NODE_BYTES):
+            self._end_node(level)
+
+    def _end_node(self, level: int) -> None:
+        pair = self._store_node(level)
+        node = self._levels[level]
+        first = node.keys[0]
+        self._levels[level] = _OpenNode(emitted=node.emitted + 1)
+        self._add_child(level + 1, first, pair, 0)
+
+    def _store_node(self, level: int) -> NodeRef:
+        node = self._levels[level]
+        content = encode_content_node(ContentNode(level, tuple(node.keys)))
+        reference = encode_reference_node(ReferenceNode(level, tuple(node.children)))  # type: ignore[arg-type]
+        return NodeRef(self._sink.add(ChunkKind.MANIFEST, content), self._sink.add(ChunkKind.REFERENCE, reference))
+
+    def finish(self) -> Roots:
+        """End everything that is open; the roots of a manifest with at least one entry."""
+        self.end_segment()
+        level = 0
+        while True:
+            node = self._levels[level]
+            if level == len(self._levels) - 1 and not node.emitted:
+                top = self._store_node(level)
+                return Roots(top.content_id, top.reference_id)
+            if node.keys:
+                self._end_node(level)
+            level += 1

@@ -1,0 +1,119 @@
+"""A writer's side of the lock-free protocol: session, plans, index, commit (design, section 5).
+
+The order is the protocol: (1) put the session, (2) list plans, (3) sync the index; then write; (5) commit by
+put-if-absent; (6) delete the session. Clocks are told to others but decide nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from chunkstore.errors import Damaged, Fenced, ObjectMissing
+from chunkstore.format import names
+from chunkstore.format.kinds import ObjectKind
+from chunkstore.format.records import (
+    SignedRecord,
+    SnapshotRecord,
+    decode_record,
+    encode_record,
+    record_body,
+    signed_bytes,
+)
+from chunkstore.format.runs import Session, decode_plan, decode_plan_done, encode_session
+from chunkstore.ids import PackId, SnapshotId, new_snapshot_id
+from chunkstore.progress import Progress
+from chunkstore.repository.index_sync import sync_index
+from chunkstore.repository.local_index import LocalIndex
+from chunkstore.repository.repository import Repository, Surroundings
+
+BEAT_EVERY_NS = 60 * 10**9
+Signing = Callable[[bytes], bytes]
+"""Makes a detached OpenPGP signature."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condemned:
+    """What open plans name. `everything`: a plan could not be read, so nothing of others may be relied on."""
+
+    packs: frozenset[PackId]
+    everything: bool
+    plan_open: bool
+
+
+class WriteSession:
+    """One run that will commit as the snapshot of its own id, or not at all."""
+
+    def __init__(self, repository: Repository, index: LocalIndex, around: Surroundings, progress: Progress) -> None:
+        self.id: SnapshotId = new_snapshot_id(around.random_bytes)
+        self._repository = repository
+        self._around = around
+        started = around.clock()
+        self._session = Session(self.id, repository.state.client, around.host, started, started)
+        self._put()
+        self.condemned = list_condemned(repository, progress)
+        sync_index(repository, index, progress)
+        index.condemn(self.condemned.packs, everything=self.condemned.everything)
+        self.generation = index.generation
+
+    def _put(self) -> None:
+        name = names.session(self.id)
+        body = encode_session(self._session)
+        data = self._repository.seal(ObjectKind.SESSION, name, body, self._around.random_bytes)
+        self._repository.storage.put(name, data)
+
+    def beat(self) -> None:
+        """Called often: says now and then that the run is alive, and looks whether it was fenced."""
+        now = self._around.clock()
+        if 0 <= now - self._session.beat < BEAT_EVERY_NS:
+            return
+        self._session = replace(self._session, beat=max(now, 0))
+        self._put()
+        try:
+            self._repository.storage.stat(names.snapshot(self.id))
+        except ObjectMissing:
+            return
+        raise Fenced(f"session {self.id} was ended by a prune")
+
+    def commit(self, record: SnapshotRecord, sign: Signing | None) -> SignedRecord:
+        """Create the snapshot (I-3); `Fenced` when a tombstone was there first."""
+        body = record_body(record)
+        signature = sign(signed_bytes(body, self._repository.key.repository_id, record.id)) if sign else None
+        name = names.snapshot(self.id)
+        random_bytes = self._around.random_bytes
+        if not self._repository.create(ObjectKind.SNAPSHOT, name, encode_record(body, signature), random_bytes):
+            raise Fenced(f"session {self.id} was ended by a prune")
+        return decode_record(encode_record(body, signature), self.id)
+
+    def end(self) -> None:
+        """Delete the session object; after the commit, or when the run is given up."""
+        self._repository.storage.delete(names.session(self.id))
+
+
+def list_condemned(repository: Repository, progress: Progress) -> Condemned:
+    """What the plans that are not carried out yet condemn (I-4)."""
+    listed = {info.name for info in repository.storage.list(names.PLANS)}
+    packs: set[PackId] = set()
+    everything = plan_open = False
+    for name in sorted(listed):
+        number = names.number(name, names.PLANS)
+        if number is None or (names.plan_done(number) in listed and _is_done(repository, number, progress)):
+            continue
+        plan_open = True
+        try:
+            _, body = repository.read(name, ObjectKind.PLAN)
+            packs |= decode_plan(body, number).condemned
+        except (Damaged, ObjectMissing) as e:
+            progress.warn(f"prune plan can not be read, so nothing that is stored is relied on: {e}")
+            everything = True
+    return Condemned(frozenset(packs), everything, plan_open)
+
+
+def _is_done(repository: Repository, number: int, progress: Progress) -> bool:
+    try:
+        _, body = repository.read(names.plan_done(number), ObjectKind.PLAN_DONE)
+        decode_plan_done(body, number)
+    except Damaged as e:
+        progress.warn(f"mark of a finished prune left out: {e}")
+        return False
+    return True

@@ -1,0 +1,38 @@
+"""Where objects are kept: the Storage protocol, and the storages that follow it."""
+
+from chunkstore.storage.faulty import (
+    VERBS,
+    WRITING_VERBS,
+    Call,
+    Fault,
+    FaultyStorage,
+    Outcome,
+    RecordingStorage,
+    SimulatedCrash,
+    Verb,
+)
+from chunkstore.storage.local import LocalStorage
+from chunkstore.storage.location import open_storage
+from chunkstore.storage.memory import MemoryStorage
+from chunkstore.storage.protocol import Buffer, ObjectInfo, Storage, check_name, check_prefix, check_range
+
+__all__ = [
+    "VERBS",
+    "WRITING_VERBS",
+    "Buffer",
+    "Call",
+    "Fault",
+    "FaultyStorage",
+    "LocalStorage",
+    "MemoryStorage",
+    "ObjectInfo",
+    "Outcome",
+    "RecordingStorage",
+    "SimulatedCrash",
+    "Storage",
+    "Verb",
+    "check_name",
+    "check_prefix",
+    "check_range",
+    "open_storage",
+]

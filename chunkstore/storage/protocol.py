@@ -1,0 +1,87 @@
+"""What a storage is: six methods on named objects of bytes. And which names there are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias
+
+from chunkstore.errors import InvalidArgument
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+# No segment begins with a dot: neither "." nor "..", and a storage may keep files of its own under such names.
+_SEGMENT: Final = "[a-z0-9_-][a-z0-9._-]{0,127}"
+_NAME: Final = re.compile(f"{_SEGMENT}(?:/{_SEGMENT}){{0,3}}")
+_PREFIX: Final = re.compile(f"(?:{_SEGMENT}/){{0,3}}(?:{_SEGMENT})?")
+_NAME_HELP: Final = "1 to 4 segments of a-z 0-9 . _ - joined by /, none empty, above 128 or beginning with a dot"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """A stored object: its name and its length in bytes."""
+
+    name: str
+    size: int
+
+
+class Storage(Protocol):
+    """Objects by name, whole or not there at all. Every method may be called by many threads at once.
+
+    A name is 1 to 4 segments of `[a-z0-9._-]{1,128}` joined by `/`, no segment beginning with a dot; anything else
+    is InvalidArgument before the storage is touched. No object's name may be the directory of another's. What is
+    not possible is StorageFull or StorageUnreachable. Once a call that changes something has returned, the change
+    survives a crash of the machine, and whoever asks afterwards sees it.
+    """
+
+    @property
+    def location(self) -> str:
+        """Where this is, for messages; without secrets."""
+
+    def put(self, name: str, data: Buffer) -> None:
+        """Store an object, replacing what was there; readers see the old one or the new one."""
+
+    def put_if_absent(self, name: str, data: Buffer) -> bool:
+        """True: the object was created, by this call, with exactly this content. False: one was there, and still is."""
+
+    def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+        """An object's bytes from `offset` on, at most `length`; what lies past its end is left out.
+
+        ObjectMissing; InvalidArgument for negative numbers.
+        """
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """All objects whose name starts with `prefix` (`packs/`, `index/ab`, ``), sorted by name.
+
+        What is stored or deleted meanwhile may be in it or not. An error may come in the midst of it.
+        """
+
+    def stat(self, name: str) -> ObjectInfo:
+        """An object's length; ObjectMissing."""
+
+    def delete(self, name: str) -> None:
+        """Make sure that there is no object of this name."""
+
+
+def is_name(text: str) -> bool:
+    """Whether this can be the name of an object."""
+    return _NAME.fullmatch(text) is not None
+
+
+def check_name(name: str) -> None:
+    """InvalidArgument unless this can be the name of an object."""
+    if not isinstance(name, str) or not is_name(name):
+        raise InvalidArgument(f"not an object name: {name!r}; a name is {_NAME_HELP}")
+
+
+def check_prefix(prefix: str) -> None:
+    """InvalidArgument unless the name of an object can start with this."""
+    if not isinstance(prefix, str) or _PREFIX.fullmatch(prefix) is None:
+        raise InvalidArgument(f"not the start of an object name: {prefix!r}; a name is {_NAME_HELP}")
+
+
+def check_range(offset: int, length: int | None) -> None:
+    """InvalidArgument for a range with a negative number in it."""
+    if offset < 0 or (length is not None and length < 0):
+        raise InvalidArgument(f"not a range: {length} bytes from {offset}")
