@@ -27,22 +27,31 @@ def listing(root: Path) -> dict[bytes, Entry]:
     return {path[prefix:]: _entry(path) for path in _paths(os.fsencode(root))}
 
 
-def differences(source: dict[bytes, Entry], restored: dict[bytes, Entry], mtime_unit_ns: int = 1) -> list[str]:
-    """One line for each entry that is missing, unexpected or different; times compared in `mtime_unit_ns`."""
+def differences(
+    source: dict[bytes, Entry], restored: dict[bytes, Entry], mtime_unit_ns: int = 1, link_times: bool = True
+) -> list[str]:
+    """One line for each entry that is missing, unexpected or different.
+
+    Times are compared in units of `mtime_unit_ns`, those of symbolic links only with `link_times`.
+    """
     found = [f"missing: {os.fsdecode(path)}" for path in sorted(source.keys() - restored.keys())]
     found += [f"unexpected: {os.fsdecode(path)}" for path in sorted(restored.keys() - source.keys())]
     for path in sorted(source.keys() & restored.keys()):
-        changed = _changed(source[path], restored[path], mtime_unit_ns)
+        changed = _changed(source[path], restored[path])
+        if link_times or source[path].kind != stat.S_IFLNK:
+            changed += _moved_in_time(source[path], restored[path], mtime_unit_ns)
         if changed:
             found.append(f"{', '.join(changed)}: {os.fsdecode(path)}")
     return found
 
 
-def _changed(was: Entry, came_back: Entry, mtime_unit_ns: int) -> list[str]:
-    fields = [name for name in ("kind", "mode", "size", "content") if getattr(was, name) != getattr(came_back, name)]
-    if was.mtime_ns // mtime_unit_ns != came_back.mtime_ns // mtime_unit_ns:
-        fields.append("mtime")
-    return fields
+def _changed(was: Entry, came_back: Entry) -> list[str]:
+    names = ("kind", "mode", "size", "content")
+    return [name for name in names if getattr(was, name) != getattr(came_back, name)]
+
+
+def _moved_in_time(was: Entry, came_back: Entry, unit_ns: int) -> list[str]:
+    return [] if was.mtime_ns // unit_ns == came_back.mtime_ns // unit_ns else ["mtime"]
 
 
 def _paths(root: bytes) -> Iterator[bytes]:

@@ -26,7 +26,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,10 +105,12 @@ class Comparison:
         target = self.work / "restored" / str(number) / tool.name
         target.mkdir(parents=True)
         self._measured(tool, RESTORE, number, tool.restore(self.tree, len(SNAPSHOTS) - 1, target))
-        found = differences(source, listing(target), tool.mtime_unit_ns)
+        found = differences(source, listing(target), tool.mtime_unit_ns, tool.keeps_link_times)
         if found:
             raise Failed(f"restore differs in {len(found)} of {len(source)} entries, first: {found[0]}")
-        self.report.verified.append(f"{tool.name}, repetition {number + 1}, {len(source)} entries")
+        note = "" if tool.mtime_unit_ns == 1 else f", times in units of {tool.mtime_unit_ns / 1e9:g} s"
+        note += "" if tool.keeps_link_times else ", without times of links"
+        self.report.verified.append(f"{tool.name}, repetition {number + 1}, {len(source):,} entries{note}")
 
     def _measured(self, tool: Tool, step: str, number: int, command: list[str], keep: bool = True) -> None:
         log = self.work / "logs" / f"{tool.name}-{number}.log"
@@ -207,8 +209,10 @@ def parsed() -> argparse.Namespace:
     return arguments
 
 
-def leftovers(work: Path) -> Iterator[Path]:
-    return (work / name for name in ("tree", "homes", "restored"))
+def remove_trees(work: Path) -> None:
+    """Everything but the logs."""
+    for name in ("tree", "homes", "restored"):
+        shutil.rmtree(work / name, ignore_errors=True)
 
 
 def main() -> int:
@@ -222,8 +226,7 @@ def main() -> int:
         report = compare(arguments, work)
     finally:
         if not arguments.keep:
-            for directory in leftovers(work):
-                shutil.rmtree(directory, ignore_errors=True)
+            remove_trees(work)
     print(report.plain())
     if arguments.markdown:
         arguments.markdown.write_text(report.markdown())

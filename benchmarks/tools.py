@@ -27,11 +27,15 @@ class Key:
 
 
 class Tool(Protocol):
-    """One tool; commands run with `environment`, snapshots are of `tree`, numbered from 0."""
+    """One tool; commands run with `environment`, snapshots are of `tree`, numbered from 0.
+
+    It keeps times in units of `mtime_unit_ns`, those of symbolic links only if `keeps_link_times`.
+    """
 
     name: str
     home: Path
     mtime_unit_ns: int
+    keeps_link_times: bool
 
     @property
     def repository(self) -> Path: ...
@@ -50,6 +54,7 @@ class _Peer:
     program: str
     name = ""
     mtime_unit_ns = 1
+    keeps_link_times = True
 
     @property
     def repository(self) -> Path:
@@ -134,6 +139,7 @@ class Borg(_Peer):
 class Duplicity(_Peer):
     name = "duplicity"
     mtime_unit_ns = 1_000_000_000
+    keeps_link_times = False
 
     def environment(self) -> Mapping[str, str]:
         return {**super().environment(), "PASSPHRASE": ""}

@@ -242,24 +242,26 @@ class StorageContract:
             world.storage.delete(name)
         assert world.everything() == {}
 
-    @pytest.mark.parametrize("name", BAD_NAMES, ids=ascii)
-    def test_bad_names_are_refused(self, world: World, name: str) -> None:
+    def test_bad_names_are_refused(self, world: World) -> None:
         storage = world.storage
-        for refused in (
-            lambda: storage.put(name, b""),
-            lambda: storage.put_if_absent(name, b""),
-            lambda: storage.get(name),
-            lambda: storage.stat(name),
-            lambda: storage.delete(name),
-        ):
-            with pytest.raises(InvalidArgument, match="a-z 0-9"):
-                refused()
+        actions: list[Callable[[str], object]] = [
+            lambda name: storage.put(name, b""),
+            lambda name: storage.put_if_absent(name, b""),
+            storage.get,
+            storage.stat,
+            storage.delete,
+        ]
+        for action, name in product(actions, BAD_NAMES):
+            with pytest.raises(InvalidArgument, match="a-z 0-9") as caught:
+                action(name)
+            assert repr(name) in str(caught.value)
         assert world.everything() == {}
 
-    @pytest.mark.parametrize("prefix", BAD_PREFIXES, ids=ascii)
-    def test_bad_prefixes_are_refused_at_once(self, storage: Storage, prefix: str) -> None:
-        with pytest.raises(InvalidArgument, match="a-z 0-9"):
-            storage.list(prefix)
+    def test_bad_prefixes_are_refused_at_once(self, storage: Storage) -> None:
+        for prefix in BAD_PREFIXES:
+            with pytest.raises(InvalidArgument, match="a-z 0-9") as caught:
+                storage.list(prefix)
+            assert repr(prefix) in str(caught.value)
 
     # Listings
 

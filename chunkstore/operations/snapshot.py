@@ -210,14 +210,21 @@ class _Run:
     def _file(self, parent: bytes, name: bytes, path: bytes, match: Match | None) -> None:
         self._progress.current(path)
         content = self._content.store(path)
-        self._last.interrupt()
-        for ids in content.ids:
-            self._manifest.add_ids(ids)
+        self._statistics.bytes_read += content.size
         entry = entry_of(name, content.status, content.chunks, None)
         if entry.size != content.size:
             entry = entry._replace(size=content.size)
+        if match is not None and entry == match.entry:
+            pieces = list(content.ids)
+            if pieces == list(self._last.ids(match)):  # read because its times could not be trusted: it is as it was
+                self._last.keep(parent, match)
+                self._count(FILE, content.size, "files_unchanged")
+                return
+            content = replace(content, ids=iter(pieces))
+        self._last.interrupt()
+        for ids in content.ids:
+            self._manifest.add_ids(ids)
         self._manifest.add(parent, entry)
-        self._statistics.bytes_read += content.size
         self._count(FILE, content.size, "files_new" if match is None or match.row[1] != FILE else "files_changed")
 
     # -- keeping watch
@@ -273,6 +280,7 @@ class _Run:
         counted, written = self._statistics, self._writer.written
         counted.files_deleted = self._last.files_gone
         counted.bytes_new, counted.bytes_stored = written.content_raw, written.stored
+        counted.bytes_new_stored = written.content_stored
         counted.chunks_new, counted.packs = written.chunks, written.packs
         counted.duration_ns = max(end - self._started, 0)
 

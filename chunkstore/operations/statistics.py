@@ -26,6 +26,8 @@ class Statistics:
     """Of what was read: the bytes of chunks that were not stored yet."""
     bytes_stored: int = 0
     """Packs and index objects that were put, whole."""
+    bytes_new_stored: int = 0
+    """Frames of new file content, compressed and encrypted, without what is around them."""
     chunks_new: int = 0
     packs: int = 0
     duration_ns: int = 0
@@ -37,8 +39,8 @@ class Statistics:
 
     @property
     def compression(self) -> float:
-        """New bytes for each byte stored; 1.0 where nothing was new."""
-        return self.bytes_new / max(self.bytes_stored, 1) if self.bytes_new else 1.0
+        """New bytes for each byte of their frames; 1.0 where nothing was new."""
+        return self.bytes_new / max(self.bytes_new_stored, 1) if self.bytes_new else 1.0
 
     @property
     def rate(self) -> float:

@@ -51,6 +51,7 @@ class Written:
     chunks: int = 0
     raw: int = 0
     content_raw: int = 0
+    content_stored: int = 0
     frames: int = 0
     packs: int = 0
     stored: int = 0
@@ -210,6 +211,8 @@ class ChunkWriter:
             pack.append(sealed, 0 if kind != ChunkKind.REFERENCE else 1)
             self._free.append(sealed.source.buffer)
             self.written.frames += 1
+            if kind == ChunkKind.CONTENT:
+                self.written.content_stored += len(sealed.stored)
             if pack.size >= self._repository.config.pack_size:
                 self._close_pack(pack)
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -160,7 +159,7 @@ def _rename_exclusively(source: str, target: Target) -> bool:
 def _temporary_file(target: Target, data: Buffer) -> Iterator[str]:
     """The path of a new file with this content, flushed; removed afterwards if it is still there."""
     make_directory(target.temporary)
-    path = os.path.join(target.temporary, secrets.token_hex(16))
+    path = os.path.join(target.temporary, os.urandom(16).hex())
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
     try:
         try:

@@ -55,7 +55,7 @@ def entry_of(name: bytes, status: os.stat_result, chunks: int, extra: dict[str, 
     `size` is `st_size` except for directories, where it is 0: theirs says nothing that another file system keeps.
     """
     mode = status.st_mode
-    kind = kind_of(mode)
+    kind = _KINDS.get(mode & 0o170000) or kind_of(mode)
     return Entry(
         name,
         kind,

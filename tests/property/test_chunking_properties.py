@@ -7,7 +7,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chunkstore.chunking import MAX_SEED, Chunker, ChunkerParameters, make_chunker, parse_chunker, read_chunks
@@ -17,6 +17,9 @@ CONTENT_DEFINED = [
     ChunkerParameters("fastcdc", 256, 1024, 4096),
 ]
 ALL = [*CONTENT_DEFINED, ChunkerParameters("fixed", 1000, 1000, 1000)]
+
+# Reading byte by byte takes its time on a busy machine.
+unhurried = settings(deadline=None)
 
 seeds = st.integers(1, MAX_SEED)
 
@@ -65,6 +68,7 @@ def ends_of(chunker: Chunker, data: bytes) -> list[int]:
 
 
 @pytest.mark.parametrize("parameters", ALL, ids=str)
+@unhurried
 @given(data=inputs, seed=seeds)
 def test_chunks_are_all_of_the_data_within_the_bounds(parameters: ChunkerParameters, data: bytes, seed: int) -> None:
     chunker = make_chunker(parameters, seed)
@@ -76,6 +80,7 @@ def test_chunks_are_all_of_the_data_within_the_bounds(parameters: ChunkerParamet
 
 
 @pytest.mark.parametrize("parameters", ALL, ids=str)
+@unhurried
 @given(
     data=inputs,
     seed=seeds,
@@ -91,6 +96,7 @@ def test_reads_and_buffers_do_not_move_cuts(
     assert chunks == [data[start:end] for start, end in pairwise([0, *ends_of(chunker, data)])]
 
 
+@unhurried
 @given(parameters=any_parameters(), data=inputs, seed=seeds, sizes=st.lists(st.integers(1, 5000), min_size=1))
 def test_all_sizes_that_are_accepted_work(
     parameters: ChunkerParameters, data: bytes, seed: int, sizes: list[int]
@@ -112,6 +118,7 @@ def test_reads_of_one_byte_do_not_move_cuts(parameters: ChunkerParameters) -> No
 
 
 @pytest.mark.parametrize("parameters", ALL, ids=str)
+@unhurried
 @given(data=inputs, seed=seeds, shown=st.integers(0, 40_000))
 def test_what_is_certain_stays(parameters: ChunkerParameters, data: bytes, seed: int, shown: int) -> None:
     """The ends found in a part are the first ends of the whole, and no chunk that is certain is held back."""
@@ -123,6 +130,7 @@ def test_what_is_certain_stays(parameters: ChunkerParameters, data: bytes, seed:
 
 
 @pytest.mark.parametrize("parameters", CONTENT_DEFINED, ids=str)
+@unhurried
 @given(
     noise=st.integers(0, 2**32),
     seed=seeds,
@@ -151,6 +159,7 @@ def test_an_insertion_changes_only_chunks_nearby(
     assert [end for end in before if end >= resumed] == [end for end in moved if end >= resumed]
 
 
+@unhurried
 @given(noise=st.integers(0, 2**32), seed=seeds, other=seeds)
 def test_seeds_decide_where_pyfastcdc_cuts(noise: int, seed: int, other: int) -> None:
     parameters = parse_chunker("pyfastcdc:256,1K,4K")
@@ -163,6 +172,7 @@ def test_seeds_decide_where_pyfastcdc_cuts(noise: int, seed: int, other: int) ->
 
 
 @pytest.mark.parametrize("parameters", ALL[1:], ids=str)
+@unhurried
 @given(data=inputs, seed=seeds, other=seeds)
 def test_the_others_are_not_seeded(parameters: ChunkerParameters, data: bytes, seed: int, other: int) -> None:
     assert ends_of(make_chunker(parameters, seed), data) == ends_of(make_chunker(parameters, other), data)

@@ -195,6 +195,11 @@ def test_recorded_calls() -> None:
         Call("get", "missing", 0),
     )
     assert (storage.bytes_put, storage.bytes_got) == (14, 3)
+
+
+def test_recorded_calls_can_be_forgotten() -> None:
+    storage = RecordingStorage(MemoryStorage())
+    one_of_each(storage)
     storage.clear()
-    assert len(storage.calls) == 0
+    assert storage.calls == ()
     assert (storage.bytes_put, storage.bytes_got) == (0, 0)

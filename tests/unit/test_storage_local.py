@@ -345,10 +345,11 @@ def test_a_killed_writer_leaves_whole_objects_only(tmp_path: Path, way: Way) -> 
         assert process.stdout is not None
         with process, process.stdout:
             assert process.stdout.readline() == b"ready\n"
-            time.sleep(0.03 + 0.013 * turn)
+            while not list(storage.list("sessions/")):
+                time.sleep(0.001)
+            time.sleep(0.013 * turn)
             process.send_signal(signal.SIGKILL)
         infos = list(storage.list(""))
-        assert infos
         for info in infos:
             content = storage.get(info.name)
             assert len(content) == 2_000_000

@@ -1,0 +1,1 @@
+"""The command line of chunkstore: arguments, environment, output. Everything else is in the library."""

@@ -1,0 +1,92 @@
+"""The command `chunkstore`: its commands are imported only when they are called, to start fast."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from chunkstore import __version__
+
+from .failures import exit_code, explain, forget_output
+from .options import common_options
+
+COMMANDS = {
+    "init": "Make a new repository, encrypted for GPG keys.",
+    "join": "Make this machine a client of an existing repository.",
+    "snapshot": "Store files and folders as a new snapshot.",
+    "snapshots": "List the snapshots.",
+    "restore": "Write a snapshot, or a part of it, to a folder.",
+    "ls": "List what is in a snapshot.",
+    "cat": "Write a file of a snapshot to standard output.",
+    "verify": "Compare a snapshot with the files on disk.",
+}
+_EPILOG = """\b
+First steps:
+  chunkstore -r /backup init --encrypt-to you@example.org
+  chunkstore -r /backup snapshot ~/Documents
+  chunkstore -r /backup snapshots
+  chunkstore -r /backup restore latest ~/restored
+
+CHUNKSTORE_REPOSITORY in the environment stands for -r."""
+
+
+class LazyGroup(click.Group):
+    """Knows the names of its commands, and a line on each, without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f".commands.{cmd_name}", __package__)
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EPILOG,
+    no_args_is_help=True,
+)
+@click.version_option(__version__, prog_name="chunkstore", message="%(prog)s %(version)s")
+@common_options
+def chunkstore() -> None:
+    """Backups that the machine which makes them can not read.
+
+    Files are cut by content, deduplicated, compressed, and encrypted for GPG keys. Making snapshots needs no private
+    key; reading them does.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns the exit code."""
+    try:
+        result = chunkstore.main(args=list(arguments), prog_name="chunkstore", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as e:
+        click.echo(e.format_message(), err=True)
+        return 2
+    except click.ClickException as e:
+        e.show()
+        return e.exit_code
+    except click.Abort:
+        return 130
+    except click.exceptions.Exit as e:
+        return e.exit_code
+    except BrokenPipeError:  # whoever reads has seen enough
+        forget_output()
+        return 1
+    except (Exception, KeyboardInterrupt) as e:  # noqa: BLE001  the outermost frame: no traceback for people
+        explain(e, traceback="CHUNKSTORE_TRACEBACK" in os.environ)
+        return exit_code(e)
+    return result if isinstance(result, int) else 0

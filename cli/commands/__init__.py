@@ -1,0 +1,1 @@
+"""One command a file: a parser and one call of the library."""

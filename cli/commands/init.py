@@ -1,0 +1,111 @@
+"""chunkstore init"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import click
+
+from chunkstore.chunking import parse_chunker
+from chunkstore.format.config import DEFAULT_PACK_SIZE, RecipientEntry
+from chunkstore.ids import fingerprint_text
+from chunkstore.keys import gpg
+from chunkstore.operations.init import InitOptions, init
+from chunkstore.repository.repository import Repository
+from chunkstore.units import parse_size
+
+from ..environment import interactive, keyring, storage, surroundings
+from ..options import common_options, settings
+from ..output import write_json
+
+_KEEP_IT = """
+KEEP THE PRIVATE KEY SAFE. Without it nobody, you included, can ever restore anything; with it anybody can.
+  1. Export it:       gpg --export-secret-keys --armor {fingerprint} > private-key.asc
+  2. Keep two copies away from this machine: printed, on a USB stick in a drawer, in a password manager.
+  3. Try a restore with such a copy before you rely on it.
+  4. Take it off this machine, which makes snapshots without it:
+                      gpg --delete-secret-keys {fingerprint}
+"""
+
+
+@click.command()
+@click.option(
+    "-e",
+    "--encrypt-to",
+    multiple=True,
+    metavar="KEY",
+    help="A GPG key that can read: e-mail, key id or fingerprint. Give it again for more keys.",
+)
+@click.option("--generate-key", metavar='"NAME <MAIL>"', help="Make a new GPG key first, and encrypt to it.")
+@click.option(
+    "--chunker",
+    default="pyfastcdc",
+    show_default=True,
+    metavar="SPEC",
+    help="How files are cut: pyfastcdc[:MIN,AVG,MAX], fastcdc[:MIN,AVG,MAX] or fixed:SIZE.",
+)
+@click.option("--pack-size", default=None, metavar="SIZE", help="Size of the stored objects. [default: 16 MiB]")
+@common_options
+def command(encrypt_to: tuple[str, ...], generate_key: str | None, chunker: str, pack_size: str | None) -> None:
+    """Make a new repository, encrypted for GPG keys.
+
+    This machine becomes its first client. It needs public keys only.
+    """  # fmt: skip
+    options = InitOptions(parse_chunker(chunker), pack_size=_pack_size(pack_size))
+    if not encrypt_to and not generate_key:
+        raise click.UsageError(
+            "For whom? Give a GPG key with --encrypt-to KEY (`gpg --list-keys` shows yours), "
+            'or have one made with --generate-key "Your Name <you@example.org>".'
+        )
+    place, around, ring = storage(), surroundings(), keyring()
+    recipients = [ring.resolve_recipient(each) for each in encrypt_to]
+    if generate_key:
+        recipients.append(ring.generate_key(generate_key, interactive=interactive()))
+    recipients = list({each.fingerprint: each for each in recipients}.values())
+    with tempfile.TemporaryDirectory(prefix="chunkstore-") as scratch:
+        repository = init(
+            place,
+            [RecipientEntry(r.fingerprint, r.encryption_subkey, r.user_id, r.public_key) for r in recipients],
+            lambda plaintext: gpg.seal(plaintext, recipients, scratch=scratch),
+            options,
+            around,
+        )
+    _report(repository, recipients[-1].fingerprint if generate_key else None)
+
+
+def _pack_size(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_PACK_SIZE
+    size = parse_size(text)
+    if not 1 << 20 <= size <= 512 << 20:
+        raise click.UsageError("--pack-size is from 1 MiB to 512 MiB")
+    return size
+
+
+def _report(repository: Repository, generated: str | None) -> None:
+    said, config = settings(), repository.config
+    entries = repository.state.recipients.entries
+    if said.json:
+        write_json(
+            {
+                "repository": repository.storage.location,
+                "fingerprint": config.repository_id.hex(),
+                "recipients": [{"fingerprint": e.fingerprint, "user_id": e.user_id} for e in entries],
+                "chunker": config.chunker,
+                "conditional_writes": config.conditional_writes,
+            }
+        )
+        return
+    click.echo(f"New repository at {repository.storage.location}")
+    click.echo(f"Fingerprint: {fingerprint_text(config.repository_id)}")
+    click.echo("             (write it down: `chunkstore join` on another machine asks for it)")
+    click.echo("It can be read with the private key of any of:")
+    for entry in entries:
+        click.echo(f"  {entry.fingerprint}  {entry.user_id}")
+    if generated:
+        click.echo(_KEEP_IT.format(fingerprint=generated), nl=False)
+    if not config.conditional_writes:
+        click.echo("chunkstore: this storage ignores put-if-absent: prune will refuse while a snapshot runs", err=True)
+    where = "" if os.environ.get("CHUNKSTORE_REPOSITORY") else f" -r {repository.storage.location}"
+    click.echo(f"Next: chunkstore{where} snapshot PATH")

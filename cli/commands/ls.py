@@ -1,0 +1,101 @@
+"""chunkstore ls"""
+
+from __future__ import annotations
+
+import stat
+import sys
+from collections.abc import Iterator
+
+import click
+
+from chunkstore.format.entries import (
+    BLOCK_DEVICE,
+    CHARACTER_DEVICE,
+    DIRECTORY,
+    FIFO,
+    FILE,
+    SOCKET,
+    SYMLINK,
+)
+from chunkstore.format.records import SnapshotRecord
+from chunkstore.operations.opening import find_snapshot, open_content
+from chunkstore.operations.reading import reading
+from chunkstore.operations.selection import require
+from chunkstore.repository.manifest_reader import ManifestEntry, ManifestReader
+from chunkstore.tree.display import display_path
+
+from ..arguments import Chosen, snapshot_and_path
+from ..environment import repository, surroundings, unseal
+from ..options import common_options, settings
+from ..output import iso_time, json_path, local_time, write_json
+from ..progress_view import progress
+from .snapshots import as_json
+
+KINDS = {
+    FILE: ("file", stat.S_IFREG),
+    DIRECTORY: ("directory", stat.S_IFDIR),
+    SYMLINK: ("link", stat.S_IFLNK),
+    FIFO: ("fifo", stat.S_IFIFO),
+    SOCKET: ("socket", stat.S_IFSOCK),
+    CHARACTER_DEVICE: ("character device", stat.S_IFCHR),
+    BLOCK_DEVICE: ("block device", stat.S_IFBLK),
+}
+
+
+@click.command()
+@click.argument("snapshot", callback=snapshot_and_path, metavar="SNAPSHOT[:PATH]")
+@click.option("-l", "--long", is_flag=True, help="Mode, owner, size and time as well.")
+@click.option("-R", "--recursive", is_flag=True, help="Everything below, too.")
+@common_options
+def command(snapshot: Chosen, long: bool, recursive: bool) -> None:
+    """List what is in a snapshot, or in the directory PATH of it. Needs the GPG private key."""
+    around = surroundings()
+    opened = repository("read", around)
+    with progress() as view:
+        record = find_snapshot(opened, snapshot.snapshot, view).record
+        opener = open_content(opened, unseal)
+        with reading(opened, opener, around, view) as read:
+            entries = _chosen(read.manifest(record), record, snapshot.path, recursive)
+            if settings().json:
+                write_json({"snapshot": as_json(record), "entries": [_as_json(each) for each in entries]})
+                return
+            for each in entries:
+                sys.stdout.write((_long(each) if long else display_path(each.path)) + "\n")
+
+
+def _chosen(
+    manifest: ManifestReader, record: SnapshotRecord, path: bytes | None, recursive: bool
+) -> Iterator[ManifestEntry]:
+    paths = [path] if path is not None else list(record.roots)
+    for each in paths:
+        top = require(manifest, each)
+        if top.entry.kind != DIRECTORY or len(paths) > 1:
+            yield top
+        if top.entry.kind == DIRECTORY and (recursive or len(paths) == 1):
+            yield from manifest.below(each) if recursive else manifest.children(each)
+
+
+def _long(found: ManifestEntry) -> str:
+    entry = found.entry
+    mode = stat.filemode(KINDS[entry.kind][1] | entry.mode)
+    line = (
+        f"{mode} {entry.uid:>6} {entry.gid:>6} {entry.size:>13} {local_time(entry.mtime_ns)} {display_path(found.path)}"
+    )
+    return f"{line} -> {display_path(entry.target)}" if entry.kind == SYMLINK else line
+
+
+def _as_json(found: ManifestEntry) -> dict[str, object]:
+    entry = found.entry
+    described: dict[str, object] = {
+        "path": json_path(found.path),
+        "type": KINDS[entry.kind][0],
+        "mode": f"{entry.mode:04o}",
+        "uid": entry.uid,
+        "gid": entry.gid,
+        "size": entry.size,
+        "mtime": iso_time(entry.mtime_ns),
+        "mtime_ns": entry.mtime_ns,
+    }
+    if entry.kind == SYMLINK:
+        described["target"] = json_path(entry.target)
+    return described

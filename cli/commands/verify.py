@@ -1,0 +1,79 @@
+"""chunkstore verify"""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from chunkstore.format.entries import DIRECTORY
+from chunkstore.format.records import SnapshotRecord
+from chunkstore.operations.opening import find_snapshot, open_content
+from chunkstore.operations.reading import reading
+from chunkstore.operations.selection import require, select
+from chunkstore.operations.statistics import Statistics
+from chunkstore.operations.verify import Verified, verify
+from chunkstore.repository.manifest_reader import ManifestReader
+
+from ..arguments import Chosen, snapshot_and_path
+from ..environment import repository, surroundings, unseal
+from ..failures import DIFFERENT, DONE
+from ..options import common_options, settings
+from ..output import write_json
+from ..progress_view import progress
+
+
+@click.command()
+@click.argument("snapshot", callback=snapshot_and_path, metavar="SNAPSHOT[:PATH]")
+@click.argument("place", required=False, type=click.Path(path_type=bytes), metavar="[PATH]")
+@common_options
+def command(snapshot: Chosen, place: bytes | None) -> int:
+    """Compare a snapshot with the files on disk: names, metadata and every byte.
+
+    Without PATH the files are compared where they were. A PATH that was part of the snapshot compares this part only;
+    any other PATH is a folder that a restore filled. Exit code 4: there are differences. Needs the GPG private key.
+    """
+    around = surroundings()
+    opened = repository("read", around)
+    with progress() as view:
+        record = find_snapshot(opened, snapshot.snapshot, view).record
+        opener = open_content(opened, unseal)
+        counted = Statistics.from_record(record.statistics)
+        view.total(counted.files, counted.bytes)
+        with reading(opened, opener, around, view) as read:
+            manifest = read.manifest(record)
+            path, base = _where(manifest, record, snapshot.path, place)
+            entries = select(manifest, record, path)
+            done = verify(read.reader, manifest, entries, base, around.workers, view)
+    _report(done)
+    return DIFFERENT if done.differences else DONE
+
+
+def _where(
+    manifest: ManifestReader, record: SnapshotRecord, path: bytes | None, place: bytes | None
+) -> tuple[bytes | None, bytes]:
+    """(path in the snapshot, directory on disk that its contents are compared with)."""
+    there = os.path.abspath(place) if place is not None else None
+    if there is not None and path is None and _is_part(record, there):
+        path, there = there, None
+    if there is not None:
+        return path, there
+    original = path if path is not None else record.roots[0] if len(record.roots) == 1 else b"/"
+    if original != b"/" and require(manifest, original).entry.kind != DIRECTORY:
+        return path, os.path.dirname(original)
+    return path, original
+
+
+def _is_part(record: SnapshotRecord, path: bytes) -> bool:
+    return any(path == root or path.startswith(root.rstrip(b"/") + b"/") for root in record.roots)
+
+
+def _report(done: Verified) -> None:
+    said = settings()
+    if said.json:
+        write_json({"files": done.files, "bytes": done.bytes, "damaged": done.damaged, "differences": done.differences})
+        return
+    for line in done.differences:
+        click.echo(line)
+    files, found = f"{done.files} file{'s' * (done.files != 1)}", len(done.differences)
+    click.echo(f"Verify complete: {files} compared, {found} difference{'s' * (found != 1)} found.")

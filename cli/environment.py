@@ -1,0 +1,137 @@
+"""What the library may not fetch itself: environment, time, host, user, terminal, and the repository that is meant."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import resource
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from chunkstore import __version__
+from chunkstore.repository.places import Places
+from chunkstore.repository.repository import Repository, Surroundings, open_repository
+from chunkstore.storage import Storage, open_storage
+
+from .options import settings
+
+if TYPE_CHECKING:
+    from chunkstore.keys.gpg import UserKeyring
+
+
+def places() -> Places:
+    """The directories of the XDG base directory specification."""
+    home = Path.home()
+    state = os.environ.get("XDG_STATE_HOME") or home / ".local" / "state"
+    cache = os.environ.get("XDG_CACHE_HOME") or home / ".cache"
+    return Places(Path(state).absolute() / "chunkstore", Path(cache).absolute() / "chunkstore")
+
+
+class Stop:
+    """Turns the first Ctrl-C or SIGTERM into a request, the second Ctrl-C into an end."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __call__(self) -> bool:
+        return self._asked
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._asked = True
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """While this lasts, signals only ask."""
+        before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def surroundings(stop: Stop | None = None, host: str | None = None) -> Surroundings:
+    """Everything about this run that is not an argument of the command."""
+    _protect()
+    return Surroundings(
+        clock=time.time_ns,
+        random_bytes=secrets.token_bytes,
+        places=places(),
+        host=host or socket.gethostname(),
+        user=_user(),
+        program=f"chunkstore {__version__}",
+        workers=max(os.cpu_count() or 1, 2),
+        **({"stop": stop} if stop else {}),
+    )
+
+
+def _protect() -> None:
+    """No core dumps while keys are in memory; SIGTERM ends like Ctrl-C, so that clean-up runs."""
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(ValueError):
+
+        def end(number: int, frame: FrameType | None) -> None:
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGTERM, end)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def storage_location() -> str:
+    """The place that -r or CHUNKSTORE_REPOSITORY names."""
+    location = settings().repository or os.environ.get("CHUNKSTORE_REPOSITORY")
+    if not location:
+        raise click.UsageError(
+            "Which repository? Say it with -r PATH, or set CHUNKSTORE_REPOSITORY. "
+            "A new one is made by `chunkstore -r PATH init --encrypt-to KEY`."
+        )
+    return location
+
+
+def storage() -> Storage:
+    """The storage that is meant. A place where nothing is counts as empty: then there is no repository."""
+    return open_storage(storage_location(), create=True)
+
+
+def repository(operation: str, around: Surroundings) -> Repository:
+    """The repository that is meant, opened for one class of operations."""
+    return open_repository(storage(), around.places, operation)
+
+
+def interactive() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def keyring() -> UserKeyring:
+    """The user's own gpg."""
+    from chunkstore.keys.gpg import UserKeyring
+
+    terminal = None
+    with contextlib.suppress(OSError):
+        terminal = os.ttyname(0) if interactive() else None
+    return UserKeyring(os.environ.get("GNUPGHOME"), terminal=terminal)
+
+
+def unseal(message: bytes) -> bytes:
+    """Open an OpenPGP message with the user's private key."""
+    return keyring().unseal(message, interactive=interactive())

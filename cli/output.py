@@ -1,0 +1,91 @@
+"""Results on stdout: JSON for machines, tables for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from chunkstore.operations.statistics import Statistics
+from chunkstore.units import format_count, format_duration, format_rate, format_size
+
+SCHEMA = 1
+
+
+def write_json(value: Mapping[str, Any]) -> None:
+    """One JSON object on one line, with the version of its schema."""
+    sys.stdout.write(json.dumps({"version": SCHEMA, **value}, ensure_ascii=False, default=str) + "\n")
+
+
+def json_path(path: bytes) -> str:
+    """A path for JSON: text where it is UTF-8, bytes that are not as lone surrogates that JSON escapes."""
+    text = os.fsdecode(path)
+    return text.encode("utf-8", "backslashreplace").decode() if not _is_plain(text) else text
+
+
+def _is_plain(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def iso_time(time_ns: int) -> str:
+    """A time in UTC, to the second, as ISO 8601."""
+    return datetime.fromtimestamp(time_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def local_time(time_ns: int) -> str:
+    """A time for people, in the zone of this machine."""
+    return datetime.fromtimestamp(time_ns // 10**9).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def write_table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()) -> None:
+    """Columns as wide as what is in them; columns in `right` are set to the right."""
+    lines = [list(headings), *[list(row) for row in rows]]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
+    for number, line in enumerate(lines):
+        cells = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+        if number == 0:
+            sys.stdout.write("-" * (sum(widths) + 2 * (len(widths) - 1)) + "\n")
+
+
+def write_statistics(counted: Statistics) -> None:
+    """The summary at the end of a snapshot."""
+    seconds = counted.duration_ns / 1e9
+    rows = [
+        ("Files", format_count(counted.files), format_size(counted.bytes)),
+        ("  new", format_count(counted.files_new), ""),
+        ("  changed", format_count(counted.files_changed), ""),
+        ("  unchanged", format_count(counted.files_unchanged), ""),
+        ("  deleted", format_count(counted.files_deleted), ""),
+        ("Directories", format_count(counted.directories), ""),
+        ("Links", format_count(counted.links), ""),
+        ("Read", "", format_size(counted.bytes_read)),
+        ("New after deduplication", "", format_size(counted.bytes_new)),
+        ("Stored, compressed and encrypted", "", format_size(counted.bytes_stored)),
+        ("Deduplication", _ratio(counted.deduplication, counted.bytes_read), ""),
+        ("Compression", _ratio(counted.compression, counted.bytes_new), ""),
+        ("Packs", format_count(counted.packs), ""),
+        ("Time", format_duration(seconds), format_rate(counted.rate)),
+        ("Errors", format_count(counted.errors), ""),
+    ]
+    if counted.vanished:
+        rows.append(("Vanished meanwhile", format_count(counted.vanished), ""))
+    if counted.specials:
+        rows.append(("Other (devices, pipes, sockets)", format_count(counted.specials), ""))
+    width = max(len(row[0]) for row in rows)
+    for name, number, size in rows:
+        sys.stdout.write(f"{name.ljust(width)}  {number.rjust(10)}  {size.rjust(12)}".rstrip() + "\n")
+
+
+def _ratio(ratio: float, of: int) -> str:
+    """A ratio for people; there is none of nothing, and above 1,000 its digits say nothing."""
+    if not of:
+        return "-"
+    return f"{ratio:.2f}x" if ratio < 1000 else "> 1,000x"
