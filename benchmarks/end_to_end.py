@@ -9,9 +9,10 @@
 Each repetition starts with empty repositories and caches and measures, tool after tool in a changing order:
 the first snapshot, a snapshot of the unchanged tree, one after 1 % of the files were edited, and the restore
 of that into an empty directory. Each restore is compared with its source: names, types, modes, times (in the
-unit the tool keeps), contents. Beside them `cp -a` of the tree and a bare walk of it. The tree is read once
-before each repetition and after the edit, so that all find it in the page cache. A tree given by `--tree` is
-copied first and not touched. See `measure.py` for what the figures are.
+unit the tool keeps), contents. Beside them `cp -a` of the tree and a bare walk of it. Before each command the
+tree and the tool's repository and caches are read once, so that it finds them in the page cache (some virtual
+machines page out what was not used for a minute). A tree given by `--tree` is copied first and not touched.
+See `measure.py` for what the figures are.
 
 Nothing is deleted before the end: ext4 avoids inodes freed less than five minutes ago, so that creating many
 files soon after many were deleted takes several times as long. For the same reason runs should not follow each
@@ -70,8 +71,6 @@ class Comparison:
         for index, step in enumerate(SNAPSHOTS):
             if index == 2:
                 corpus.edit(self.tree, self.seed * 1000 + number)
-            if index != 1:
-                warm(self.tree)
             self._each(tools, number + index, lambda tool, i=index, s=step: self._snapshot(tool, s, number, i))
         source = listing(self.tree)
         self._each(tools, number, lambda tool: self._restore(tool, number, source))
@@ -99,11 +98,14 @@ class Comparison:
                 print(f"  FAILED {tool.name}: {failure}", file=sys.stderr)
 
     def _snapshot(self, tool: Tool, step: str, number: int, index: int) -> None:
+        warm(self.tree)
+        warm(tool.home)
         self._measured(tool, step, number, tool.snapshot(self.tree, index))
 
     def _restore(self, tool: Tool, number: int, source: dict[bytes, Entry]) -> None:
         target = self.work / "restored" / str(number) / tool.name
         target.mkdir(parents=True)
+        warm(tool.home)
         self._measured(tool, RESTORE, number, tool.restore(self.tree, len(SNAPSHOTS) - 1, target))
         found = differences(source, listing(target), tool.mtime_unit_ns, tool.keeps_link_times)
         if found:
@@ -127,6 +129,7 @@ class Comparison:
         copy.mkdir(parents=True)
         commands = {"cp -a": limits.copy_command(self.tree, copy), "walk": limits.walk_command(self.tree)}
         for name, command in commands.items():
+            warm(self.tree)
             self._note(Sample("limit", name, number, run(command, log, os.environ), 0))
 
     def _note(self, sample: Sample) -> None:
@@ -198,7 +201,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--tools", default="chunkstore,restic,borg", help="names with commas between")
     parser.add_argument("--peers", action="store_true", help="duplicity too")
     parser.add_argument("--chunkstore", default="chunkstore", help="the command line to run as chunkstore")
-    parser.add_argument("--work", type=Path, help="a new or empty directory; emptied again, logs stay")
+    parser.add_argument("--work", type=Path, help="a new or empty directory; only logs stay in it")
     parser.add_argument("--keep", action="store_true", help="leave trees and repositories in the work directory")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     parser.add_argument("--json", type=Path, metavar="FILE")
@@ -232,7 +235,11 @@ def main() -> int:
         arguments.markdown.write_text(report.markdown())
     if arguments.json:
         report.write_json(arguments.json)
-    return 1 if report.failures or not report.samples else 0
+    if report.failures or not report.samples:
+        return 1
+    if not arguments.work and not arguments.keep:
+        shutil.rmtree(work)
+    return 0
 
 
 if __name__ == "__main__":

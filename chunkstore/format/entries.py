@@ -147,6 +147,23 @@ def decode_segment(data: bytes | memoryview) -> Iterator[PlacedEntry]:
         raise Damaged("manifest segment ends in the middle of an entry")
 
 
+Row = list[Any]
+"""The fields of `Entry`, in order, not made an Entry yet."""
+
+
+def read_own_segment(data: bytes) -> Iterator[tuple[bytes, Row]]:
+    """(parent, fields) of a segment that this client wrote itself and whose id was checked: nothing else is."""
+    unpacker = msgpack.Unpacker(raw=False, max_buffer_size=max(len(data), 1))
+    unpacker.feed(data)
+    next(unpacker)
+    parent = b""
+    for item in unpacker:
+        if type(item) is list:
+            yield parent, item
+        else:
+            parent = item
+
+
 def _check_parent(path: object, before: bytes) -> bytes:
     if type(path) is not bytes or not 0 < len(path) <= MAX_PATH or path[:1] != b"/" or b"\0" in path:
         raise Damaged("manifest names a directory that is no absolute path")

@@ -38,7 +38,8 @@ from chunkstore.format.kinds import PREFIX, ObjectKind, check_prefix, prefix
 from chunkstore.format.wire import Buffer, fixed_bytes, items, pack, unpack_fields
 from chunkstore.ids import RepositoryId
 from chunkstore.keys.derivation import SECRET_SIZE, IndexKey
-from chunkstore.keys.sealing import ReadingKey, reading_key_id
+from chunkstore.keys.opening import ReadingKey
+from chunkstore.keys.sealing import reading_key_id
 
 KEY_ID_SIZE = 16
 _PLAIN_MAGIC = b"chunkstore key 1"

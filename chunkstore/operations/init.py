@@ -25,7 +25,7 @@ from chunkstore.format.records import CLIENT_ID_SIZE
 from chunkstore.format.sealed_keys import SealedKey, SealedKind, bundle_id
 from chunkstore.ids import RandomBytes, RepositoryId
 from chunkstore.keys.derivation import IndexKey
-from chunkstore.keys.sealing import ReadingKey
+from chunkstore.keys.opening import ReadingKey
 from chunkstore.operations.opening import newest_key_object
 from chunkstore.repository.places import Places, load_state, save_state
 from chunkstore.repository.repository import Repository, Surroundings, highest, read_config, read_repository_id

@@ -9,9 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-import msgpack
-
-from chunkstore.format.entries import DIRECTORY, FILE, Components, Entry, components
+from chunkstore.format.entries import DIRECTORY, FILE, Components, Entry, Row, components, read_own_segment
 from chunkstore.format.tree_nodes import encode_run
 from chunkstore.ids import ChunkId
 from chunkstore.keys.derivation import ChunkKind, IndexKey
@@ -24,9 +22,6 @@ RACY_NS = 2 * 10**9
 to 2 s (FAT), 1 s (ext3) or a tick of the kernel's clock (10 ms), rounded down."""
 _IDS_AT_ONCE = 4096
 """Chunk ids copied in one go."""
-
-Row = list[object]
-"""The fields of `Entry`, in order, not made an Entry yet."""
 
 
 class Match:
@@ -85,7 +80,7 @@ class LastManifest:
                 if row[0] == name:
                     self._at += 1
                     return Match(row, first_id, self._at - 1)
-                if row[0] > name:  # type: ignore[operator]
+                if row[0] > name:
                     return None
             elif components(before) > self._components(parent):
                 return None
@@ -125,16 +120,10 @@ class LastManifest:
             self._segment = self._ahead = None
             return False
         self._ahead = next(self._segments, None)
-        parent, first_id = b"", segment.first_id
-        unpacker = msgpack.Unpacker(raw=False, max_buffer_size=len(segment.data))
-        unpacker.feed(segment.data)
-        next(unpacker)
-        for item in unpacker:
-            if type(item) is list:
-                self._rows.append((parent, item, first_id))
-                first_id += item[9]
-            else:
-                parent = item
+        first_id = segment.first_id
+        for parent, row in read_own_segment(segment.data):
+            self._rows.append((parent, row, first_id))
+            first_id += row[9]
         return True
 
     def _authentic(self, segment: CachedSegment) -> bool:
@@ -152,7 +141,7 @@ class LastManifest:
 
     def ids(self, match: Match) -> Iterator[bytes]:
         """The chunk ids of an entry, joined, in pieces."""
-        return self._read_ids(match.first_id, match.row[9])  # type: ignore[arg-type]
+        return self._read_ids(match.first_id, match.row[9])
 
     def _read_ids(self, first: int, count: int) -> Iterator[bytes]:
         while count and self._cache:
@@ -178,7 +167,7 @@ class LastManifest:
         """Write what is held back one by one: the segment does not come back as a whole."""
         held, self._held = self._held, 0
         for parent, row, first_id in self._rows[:held]:
-            for ids in self._read_ids(first_id, row[9]):  # type: ignore[arg-type]
+            for ids in self._read_ids(first_id, row[9]):
                 self._manifest.add_ids(ids)
             self._manifest.add_quietly(parent, Entry._make(row))
 
@@ -196,4 +185,4 @@ class LastManifest:
         if self._restore:
             self._restore(ChunkKind.MANIFEST, segment.data)
         parent, row, _ = self._rows[0]
-        self._manifest.reuse_segment((parent, row[0]), segment.ref, segment.data)  # type: ignore[arg-type]
+        self._manifest.reuse_segment((parent, row[0]), segment.ref, segment.data)

@@ -10,7 +10,8 @@ from chunkstore.format.kinds import ObjectKind
 from chunkstore.format.records import SignedRecord, decode_record
 from chunkstore.format.sealed_keys import SealedKey
 from chunkstore.ids import RepositoryId, SnapshotId, is_snapshot_id
-from chunkstore.keys.sealing import Opener, ReadingKey, reading_key_id
+from chunkstore.keys.opening import Opener, ReadingKey
+from chunkstore.keys.sealing import reading_key_id
 from chunkstore.progress import Progress
 from chunkstore.repository.repository import Repository
 from chunkstore.storage import Storage

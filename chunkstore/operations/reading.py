@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from chunkstore.format.records import SnapshotRecord
-from chunkstore.keys.sealing import Opener
+from chunkstore.keys.opening import Opener
 from chunkstore.operations.snapshot import open_index
 from chunkstore.progress import Progress
 from chunkstore.repository.chunk_reader import AllKeys, ChunkReader

@@ -186,7 +186,8 @@ class _Run:
         match = self._last.find(parent, name)
         if match is not None and self._last.unchanged(match.row, status) and self._still_stored(match):
             self._last.keep(parent, match)
-            self._count(match.row[1], match.row[8], "files_unchanged")  # type: ignore[arg-type]
+            if not (match.row[10] and match.row[10].get("ancestor")):
+                self._count(match.row[1], match.row[8], "files_unchanged")
             return
         path = join(parent, name)
         try:
@@ -198,11 +199,13 @@ class _Run:
         except (OSError, SourceError) as e:
             self._problem(path, e)
             return
-        if path in self._ancestors:
+        above = path in self._ancestors
+        if above:
             extra = {"ancestor": True}
         self._last.interrupt()
         self._manifest.add(parent, entry_of(name, status, 0, extra))
-        self._count(kind, 0, "")
+        if not above:
+            self._count(kind, 0, "")
 
     def _still_stored(self, match: Match) -> bool:
         return not (self._look_up and match.row[9]) or known(self._writer, self._last.ids(match))

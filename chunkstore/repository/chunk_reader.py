@@ -11,7 +11,8 @@ from chunkstore.format import names
 from chunkstore.format.pack import MAX_FRAME, Slot, SlotType
 from chunkstore.ids import ChunkId
 from chunkstore.keys.derivation import LEDGER_KEY_ID_SIZE, SALT_SIZE, ChunkKind, IndexKey
-from chunkstore.keys.sealing import FrameKey, Opener, SealedDataKey
+from chunkstore.keys.opening import Opener
+from chunkstore.keys.sealing import FrameKey, SealedDataKey
 from chunkstore.repository.frames import FrameCoder
 from chunkstore.repository.local_index import FrameAt, LocalIndex
 from chunkstore.repository.repository import Repository
