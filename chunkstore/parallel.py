@@ -92,3 +92,8 @@ def ordered_map(
         for item in items:
             yield from pool.submit(item)
         yield from pool.drain()
+
+
+def in_background(function: Callable[[], None]) -> None:
+    """Run something whose result nobody waits for; it ends with the process at the latest."""
+    threading.Thread(target=function, name="background", daemon=True).start()

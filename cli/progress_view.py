@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 from chunkstore.progress import Progress
 from chunkstore.tree.display import display_path
-from chunkstore.units import format_count, format_duration, format_rate, format_size
+from chunkstore.units import format_count
 
 from .options import settings
 
 _EVERY_S = 0.2
-_CLEAR = "\r\x1b[K"
+_PATH_WIDTH = 40
 
 
 class Warnings:
@@ -41,13 +41,39 @@ class TerminalLine(Warnings):
     """Files, bytes, rate and, where the total is known, the time that is left."""
 
     def __init__(self) -> None:
+        from rich.console import Console  # not needed in cron, and slow to import
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
         super().__init__(quiet=False)
-        self._files = self._size = self._all_files = self._all_size = 0
+        columns = (
+            TimeElapsedColumn(),
+            BarColumn(20),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TextColumn("{task.fields[files]} files", markup=False),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[path]}", markup=False),
+        )
+        # Drawn by the thread that works, when it reports: no thread is started for it.
+        console = Console(stderr=True)
+        self._view = Progress(*columns, console=console, transient=True, auto_refresh=False)
+        self._task = self._view.add_task("", total=None, files="0", path="")
+        self._files = self._size = self._all_files = 0
         self._path = b""
-        self._began = self._drawn = time.monotonic()
+        self._drawn = 0.0
+        self._view.start()
 
     def total(self, files: int, size: int) -> None:
-        self._all_files, self._all_size = files, size
+        self._all_files = files
+        self._view.update(self._task, total=size)
 
     def advance(self, files: int, size: int) -> None:
         self._files += files
@@ -55,52 +81,37 @@ class TerminalLine(Warnings):
         now = time.monotonic()
         if now - self._drawn >= _EVERY_S:
             self._drawn = now
-            self._draw(now - self._began)
+            self._draw()
 
     def current(self, path: bytes) -> None:
         self._path = path
 
     def warn(self, message: str) -> None:
-        sys.stderr.write(_CLEAR)
-        super().warn(message)
+        self._view.console.print(f"chunkstore: {message}", markup=False, highlight=False, soft_wrap=True)
 
     def clear(self) -> None:
         """Leave no trace of the line."""
-        sys.stderr.write(_CLEAR)
-        sys.stderr.flush()
+        self._view.stop()
 
-    def _draw(self, seconds: float) -> None:
-        rate = self._size / seconds if seconds else 0.0
-        parts = [format_duration(seconds), self._of(), format_rate(rate)]
-        if self._all_size and rate:
-            left = max(self._all_size - self._size, 0) / rate
-            parts.insert(0, f"{min(self._size / self._all_size, 1):4.0%}")
-            parts.append(f"{format_duration(left)} left")
-        line = "  ".join(parts)
-        room = max(_width() - len(line) - 3, 0)
-        shown = display_path(self._path)
-        sys.stderr.write(f"{_CLEAR}{line}  {shown[-room:] if room else ''}")
-        sys.stderr.flush()
-
-    def _of(self) -> str:
+    def _draw(self) -> None:
         files = format_count(self._files)
         if self._all_files:
             files += f" of {format_count(self._all_files)}"
-        return f"{files} files  {format_size(self._size)}"
+        shown = display_path(self._path)[-_PATH_WIDTH:]
+        self._view.update(self._task, completed=self._size, files=files, path=shown, refresh=True)
 
 
-def _width() -> int:
-    import shutil
-
-    return shutil.get_terminal_size().columns
+def shown() -> bool:
+    """Whether somebody looks: progress is for terminals, not for cron, --json or --quiet."""
+    said = settings()
+    return not said.quiet and not said.json and sys.stderr.isatty()
 
 
 @contextmanager
 def progress() -> Iterator[Progress]:
     """What fits this run: a line on a terminal, warnings alone in cron and with --json or --quiet."""
-    said = settings()
-    if said.quiet or said.json or not sys.stderr.isatty():
-        yield Warnings(said.quiet)
+    if not shown():
+        yield Warnings(settings().quiet)
         return
     line = TerminalLine()
     try:

@@ -147,9 +147,13 @@ def make_key(seed: int) -> IndexKey:
     return IndexKey.generate(ReadingKey.generate(random_bytes).public, random_bytes)
 
 
-@cache
 def make_world(seed: int = 1) -> World:
-    """A repository with sessions' worth of keys but without any object yet."""
+    """The world of this seed; its repository holds what `sample_objects` wrote, once that was called."""
+    return _make_world(seed)
+
+
+@cache
+def _make_world(seed: int) -> World:
     random_bytes = Random(seed).randbytes
     reading_key = ReadingKey.generate(random_bytes)
     key = IndexKey.generate(reading_key.public, random_bytes)
@@ -172,9 +176,13 @@ def make_world(seed: int = 1) -> World:
     return World(random_bytes, repository, reading_key, opener, new_snapshot_id(random_bytes))
 
 
-@cache
 def sample_objects(seed: int = 1) -> tuple[StoredObject, ...]:
     """One object of every kind (two sealed keys), all of one repository."""
+    return _sample_objects(seed)
+
+
+@cache
+def _sample_objects(seed: int) -> tuple[StoredObject, ...]:
     world = make_world(seed)
     roots = _write_chunks(world)
     packs = [_pack_object(world, info.name) for info in world.repository.storage.list(names.PACKS)]
@@ -280,6 +288,11 @@ def _write_chunks(world: World) -> Roots:
     return roots
 
 
+@cache
+def _coder(key: IndexKey) -> FrameCoder:
+    return FrameCoder(key.repository_id, key.chunk_id_keys, MAX_FRAME, 3, Random(0).randbytes)
+
+
 def read_whole_pack(data: bytes, name: str, key: IndexKey, opener: Opener) -> tuple[PackInfo, list[bytes]]:
     """Check a pack against its name, open and inflate its frames, and check every chunk id."""
     pack_id = names.pack_id(name)
@@ -287,8 +300,7 @@ def read_whole_pack(data: bytes, name: str, key: IndexKey, opener: Opener) -> tu
         raise Damaged("is not a name of a pack", name)
     info = read_pack(data, pack_id, name, key)
     read_header(data, name, key)
-    coder = FrameCoder(key.repository_id, key.chunk_id_keys, MAX_FRAME, 3, Random(0).randbytes)
-    keys = AllKeys(key, opener)
+    coder, keys = _coder(key), AllKeys(key, opener)
     chunks = []
     for frame in info.frames:
         stored = memoryview(data)[frame.offset : frame.offset + frame.stored]

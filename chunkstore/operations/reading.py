@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from chunkstore.format.records import SnapshotRecord
 from chunkstore.keys.opening import Opener
-from chunkstore.operations.snapshot import open_index
 from chunkstore.progress import Progress
 from chunkstore.repository.chunk_reader import AllKeys, ChunkReader
 from chunkstore.repository.index_sync import sync_index
+from chunkstore.repository.local_index import open_local_index
 from chunkstore.repository.manifest_reader import ManifestReader
 from chunkstore.repository.repository import Repository, Surroundings
 
@@ -30,7 +30,7 @@ class Reading:
 @contextmanager
 def reading(repository: Repository, opener: Opener, around: Surroundings, progress: Progress) -> Iterator[Reading]:
     """Sync the index and read; call it after the record has been read (I-1)."""
-    index = open_index(repository, around)
+    index = open_local_index(around.places, repository.key.repository_id)
     try:
         sync_index(repository, index, progress)
         yield Reading(ChunkReader(repository, index, AllKeys(repository.key, opener)))

@@ -8,54 +8,20 @@ One thread runs the chain; the chunk writer's pools compress, encrypt and store.
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
 
-from chunkstore.chunking import make_chunker, parse_chunker
-from chunkstore.errors import Fenced, Interrupted, SourceError, StorageError
-from chunkstore.format.client_state import ClientState
-from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, join
-from chunkstore.format.records import SignedRecord, SnapshotRecord
-from chunkstore.operations.file_content import FileContent, known
-from chunkstore.operations.last_manifest import LastManifest, Match
-from chunkstore.operations.statistics import Statistics
+from chunkstore.errors import Fenced, SourceError
+from chunkstore.operations.snapshot_run import Run, SnapshotOptions, SnapshotResult
 from chunkstore.progress import Progress
-from chunkstore.repository.chunk_writer import ChunkWriter, WriteOptions
-from chunkstore.repository.local_index import LocalIndex
-from chunkstore.repository.manifest_cache import CacheHeader, ManifestCacheWriter, open_manifest_cache
-from chunkstore.repository.manifest_writer import ManifestWriter, Roots
-from chunkstore.repository.places import load_state, locked, save_state
+from chunkstore.repository.local_index import open_local_index
 from chunkstore.repository.repository import Repository, Surroundings
-from chunkstore.repository.session import Signing, WriteSession
 from chunkstore.tree.display import display_path
-from chunkstore.tree.reading import entry_of, kind_of, read_link
-from chunkstore.tree.walk import ancestors, never, normalise_roots, walk
+from chunkstore.tree.walk import normalise_roots
+
+__all__ = ["SnapshotOptions", "SnapshotResult", "snapshot"]
 
 _ATTEMPTS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotOptions:
-    """What is said about the snapshot, how it is written, and what is left out of it (device, inode)."""
-
-    tags: tuple[str, ...] = ()
-    description: str = ""
-    write: WriteOptions = field(default_factory=WriteOptions)
-    leave_out: frozenset[tuple[int, int]] = frozenset()
-    sign: Signing | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotResult:
-    """The record as it was committed, what was counted, and the sources that could not be read."""
-
-    signed: SignedRecord
-    statistics: Statistics
-    problems: tuple[str, ...]
 
 
 def snapshot(
@@ -76,237 +42,10 @@ def snapshot(
     if len(missing) == len(roots):
         raise SourceError(f"nothing to snapshot: {', '.join(map(display_path, missing))} does not exist")
     for attempt in range(_ATTEMPTS):
-        with contextlib.closing(open_index(repository, around)) as index:
+        with contextlib.closing(open_local_index(around.places, repository.key.repository_id)) as index:
             try:
-                return _Run(repository, index, roots, options, around, progress).run()
+                return Run(repository, index, roots, options, around, progress).run()
             except Fenced:  # a prune took this run for dead: again, under a new id; what is stored is found again
                 if attempt == _ATTEMPTS - 1:
                     raise
     raise AssertionError
-
-
-def open_index(repository: Repository, around: Surroundings) -> LocalIndex:
-    """The local index of the repository."""
-    return LocalIndex(around.places.cache_directory(repository.key.repository_id) / "index.sqlite")
-
-
-def cache_name(host: str, roots: Sequence[bytes]) -> str:
-    """The name of the last manifest of these roots."""
-    return hashlib.sha256(b"\0".join((host.encode(), *roots))).hexdigest()[:32]
-
-
-class _Run:
-    """One attempt, under one session id."""
-
-    def __init__(
-        self,
-        repository: Repository,
-        index: LocalIndex,
-        roots: list[bytes],
-        options: SnapshotOptions,
-        around: Surroundings,
-        progress: Progress,
-    ) -> None:
-        self._repository = repository
-        self._roots = roots
-        self._ancestors = ancestors(roots)
-        self._options = options
-        self._around = around
-        self._progress = progress
-        self._index = index
-        self._started = around.clock()
-        self._statistics = Statistics()
-        self._problems: list[str] = []
-        self._session = WriteSession(repository, index, around, progress)
-
-    def run(self) -> SnapshotResult:
-        key, around = self._repository.key, self._around
-        directory = around.places.cache_directory(key.repository_id)
-        name = cache_name(around.host, self._roots)
-        parameters = parse_chunker(self._repository.config.chunker)
-        header = CacheHeader(self._session.id, self._session.generation, self._started)
-        with contextlib.ExitStack() as stack:
-            stack.callback(self._end_session)
-            log = ManifestCacheWriter(directory, name, header)
-            stack.callback(log.close)
-            cache = open_manifest_cache(directory, name)
-            if cache:
-                stack.callback(cache.close)
-            self._writer = writer = stack.enter_context(
-                ChunkWriter(
-                    self._repository, self._index, self._session.id, around.random_bytes,
-                    parameters.max_size, self._options.write,
-                )
-            )  # fmt: skip
-            self._manifest = ManifestWriter(writer, key.segment_cut_key, log)
-            blindly = cache is not None and self._may_take_over(cache.header)
-            self._look_up = not blindly
-            self._last = LastManifest(cache, key, self._manifest, log.ids, None if blindly else writer.add)
-            self._content = FileContent(
-                writer, make_chunker(parameters, key.chunker_seed), str(directory), self._tick_content
-            )
-            roots = self._store_everything()
-            signed = self._commit(roots)
-            log.keep()
-        return SnapshotResult(signed, self._statistics, tuple(self._problems))
-
-    def _may_take_over(self, last: CacheHeader) -> bool:
-        """Chunks of unchanged files need no look-up when no prune was or is under way since (design, section 5)."""
-        return not self._session.condemned.plan_open and self._session.generation == last.generation
-
-    def _end_session(self) -> None:
-        with contextlib.suppress(StorageError):  # a session that is left behind delays a prune, no more
-            self._session.end()
-
-    # -- the chain
-
-    def _store_everything(self) -> Roots:
-        try:
-            self._walk()
-            self._last.finish()
-            roots = self._manifest.finish()
-            self._writer.flush()
-        except Interrupted:
-            self._writer.flush()  # publish what was stored, so that the next run finds it
-            raise
-        return roots
-
-    def _walk(self) -> None:
-        skip = self._leave_out if self._options.leave_out else never
-        for parent, children in walk(self._roots, on_error=self._problem, skip=skip):
-            self._check()
-            for name, status in children:
-                self._entry(parent, name, status)
-            self._progress.advance(len(children), 0)
-
-    def _leave_out(self, path: bytes, status: os.stat_result) -> bool:
-        return (status.st_dev, status.st_ino) in self._options.leave_out
-
-    def _entry(self, parent: bytes, name: bytes, status: os.stat_result) -> None:
-        match = self._last.find(parent, name)
-        if match is not None and self._last.unchanged(match.row, status) and self._still_stored(match):
-            self._last.keep(parent, match)
-            if not (match.row[10] and match.row[10].get("ancestor")):
-                self._count(match.row[1], match.row[8], "files_unchanged")
-            return
-        path = join(parent, name)
-        try:
-            kind = kind_of(status.st_mode)
-            if kind == FILE:
-                self._file(parent, name, path, match)
-                return
-            extra: dict[str, Any] | None = {"target": read_link(path)} if kind == SYMLINK else None
-        except (OSError, SourceError) as e:
-            self._problem(path, e)
-            return
-        above = path in self._ancestors
-        if above:
-            extra = {"ancestor": True}
-        self._last.interrupt()
-        self._manifest.add(parent, entry_of(name, status, 0, extra))
-        if not above:
-            self._count(kind, 0, "")
-
-    def _still_stored(self, match: Match) -> bool:
-        return not (self._look_up and match.row[9]) or known(self._writer, self._last.ids(match))
-
-    def _file(self, parent: bytes, name: bytes, path: bytes, match: Match | None) -> None:
-        self._progress.current(path)
-        content = self._content.store(path)
-        self._statistics.bytes_read += content.size
-        entry = entry_of(name, content.status, content.chunks, None)
-        if entry.size != content.size:
-            entry = entry._replace(size=content.size)
-        if match is not None and entry == match.entry:
-            pieces = list(content.ids)
-            if pieces == list(self._last.ids(match)):  # read because its times could not be trusted: it is as it was
-                self._last.keep(parent, match)
-                self._count(FILE, content.size, "files_unchanged")
-                return
-            content = replace(content, ids=iter(pieces))
-        self._last.interrupt()
-        for ids in content.ids:
-            self._manifest.add_ids(ids)
-        self._manifest.add(parent, entry)
-        self._count(FILE, content.size, "files_new" if match is None or match.row[1] != FILE else "files_changed")
-
-    # -- keeping watch
-
-    def _tick_content(self, size: int) -> None:
-        self._progress.advance(0, size)
-        if size > 65536:
-            self._check()
-
-    def _check(self) -> None:
-        self._session.beat()
-        if self._around.stop():
-            raise Interrupted("interrupted; what was stored so far will be used by the next snapshot")
-
-    def _problem(self, path: bytes, error: Exception) -> None:
-        shown = display_path(path)
-        vanished = isinstance(error, OSError) and error.errno == errno.ENOENT and path not in self._roots
-        if vanished:
-            self._statistics.vanished += 1
-            self._progress.warn(f"vanished while the snapshot ran: {shown}")
-            return
-        self._statistics.errors += 1
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        self._problems.append(f"{shown}: {reason}")
-        self._progress.warn(f"can not read {shown}: {reason}")
-
-    def _count(self, kind: int, size: int, which: str) -> None:
-        counted = self._statistics
-        if kind == FILE:
-            counted.files += 1
-            counted.bytes += size
-            setattr(counted, which, getattr(counted, which) + 1)
-        elif kind == SYMLINK:
-            counted.links += 1
-        elif kind == DIRECTORY:
-            counted.directories += 1
-        else:
-            counted.specials += 1
-
-    # -- the record
-
-    def _commit(self, roots: Roots) -> SignedRecord:
-        places, repository_id = self._around.places, self._repository.key.repository_id
-        with locked(places, repository_id):  # two runs on this machine must not take the same sequence number
-            state = load_state(places, repository_id)
-            signed = self._session.commit(self._record(roots, state), self._options.sign)
-            generation = max(state.generation, self._session.generation)
-            following = replace(state, sequence=state.sequence + 1, previous=signed.digest, generation=generation)
-            save_state(places, following)
-        return signed
-
-    def _count_written(self, end: int) -> None:
-        counted, written = self._statistics, self._writer.written
-        counted.files_deleted = self._last.files_gone
-        counted.bytes_new, counted.bytes_stored = written.content_raw, written.stored
-        counted.bytes_new_stored = written.content_stored
-        counted.chunks_new, counted.packs = written.chunks, written.packs
-        counted.duration_ns = max(end - self._started, 0)
-
-    def _record(self, roots: Roots, state: ClientState) -> SnapshotRecord:
-        around, end = self._around, self._around.clock()
-        self._count_written(end)
-        return SnapshotRecord(
-            id=self._session.id,
-            time=max(self._started, 0),
-            end=max(end, 0),
-            host=around.host,
-            user=around.user,
-            roots=tuple(self._roots),
-            tags=self._options.tags,
-            description=self._options.description,
-            content_root=roots.content,
-            reference_root=roots.reference,
-            client=state.client,
-            sequence=state.sequence,
-            previous=state.previous,
-            generation=self._session.generation,
-            partial=False,
-            errors=self._statistics.errors,
-            statistics=self._statistics.as_record(),
-            program=around.program,
-        )

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chunkstore.format.pack import PackInfo, Slot, SlotType
-from chunkstore.ids import ChunkId, PackId
+from chunkstore.ids import ChunkId, PackId, RepositoryId
 from chunkstore.keys.derivation import ChunkKind
+from chunkstore.repository.places import Places
 
 _VERSION = 1
 _CACHE_KIB = 16 * 1024
@@ -67,7 +68,9 @@ class LocalIndex:
         except sqlite3.DatabaseError:
             self._discard()
             self._db = self._open()
+        self._lookup = self._db.cursor()
         self._condemned = False
+        self._reading = False
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=120, isolation_level=None)
@@ -93,6 +96,7 @@ class LocalIndex:
                 self._path.with_name(self._path.name + suffix).unlink()
 
     def close(self) -> None:
+        self._end_reading()
         self._db.close()
 
     # -- what is in it
@@ -122,6 +126,7 @@ class LocalIndex:
 
     def change(self, work: Callable[[], None]) -> None:
         """Run `work` in one transaction: readers see all of it or nothing."""
+        self._end_reading()
         self._db.execute("BEGIN IMMEDIATE")
         try:
             work()
@@ -129,6 +134,16 @@ class LocalIndex:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+    def _begin_reading(self) -> None:
+        """Look-ups between two changes share one transaction: on its own each would lock and unlock files."""
+        self._reading = True
+        self._db.execute("BEGIN")
+
+    def _end_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._db.execute("COMMIT")
 
     def set_generation(self, number: int) -> None:
         self._db.execute("INSERT OR REPLACE INTO facts VALUES('generation', ?)", (number,))
@@ -192,6 +207,7 @@ class LocalIndex:
 
     def condemn(self, packs: Iterable[PackId], *, everything: bool = False) -> None:
         """From now on `knows` does not count chunks in these packs (I-4), or in any pack that is here now."""
+        self._end_reading()
         self._db.execute("DELETE FROM condemned")
         self._db.executemany(
             "INSERT OR IGNORE INTO condemned SELECT no FROM packs WHERE id=?", [(each,) for each in packs]
@@ -202,8 +218,10 @@ class LocalIndex:
 
     def knows(self, chunk_id: ChunkId) -> bool:
         """Whether the chunk is in a pack that may be relied on."""
+        if not self._reading:
+            self._begin_reading()
         if not self._condemned:
-            return self._db.execute("SELECT 1 FROM chunks WHERE id=?", (chunk_id,)).fetchone() is not None
+            return self._lookup.execute("SELECT 1 FROM chunks WHERE id=?", (chunk_id,)).fetchone() is not None
         return (
             self._db.execute(
                 "SELECT 1 FROM chunks c JOIN frames f ON f.no=c.frame "
@@ -215,7 +233,9 @@ class LocalIndex:
 
     def locate(self, chunk_id: ChunkId) -> ChunkAt | None:
         """One place of the chunk."""
-        row = self._db.execute("SELECT frame, offset, length FROM chunks WHERE id=?", (chunk_id,)).fetchone()
+        if not self._reading:
+            self._begin_reading()
+        row = self._lookup.execute("SELECT frame, offset, length FROM chunks WHERE id=?", (chunk_id,)).fetchone()
         return ChunkAt._make(row) if row else None
 
     def frame(self, no: int) -> FrameAt:
@@ -231,3 +251,8 @@ class LocalIndex:
     def chunks_of(self, no: int) -> Sequence[tuple[ChunkId, int, int]]:
         """(id, offset, length) of the chunks of a frame; scans the table, so not for hot paths."""
         return self._db.execute("SELECT id, offset, length FROM chunks WHERE frame=? ORDER BY offset", (no,)).fetchall()
+
+
+def open_local_index(places: Places, repository_id: RepositoryId) -> LocalIndex:
+    """The local index of a repository; made if there is none."""
+    return LocalIndex(places.cache_directory(repository_id) / "index.sqlite")

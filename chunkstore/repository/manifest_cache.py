@@ -2,8 +2,8 @@
 
 An unchanged file is found by merging two sorted streams. Two files, written while a snapshot is made:
 
-`<name>.manifest`: magic, snapshot id (16 bytes), generation, start of the snapshot (8 bytes each); then for each segment a
-head (length, number of runs, number of ids, segment id), its runs (id, count) and its bytes; then 4 zero bytes and the
+`<name>.manifest`: magic, snapshot id (16 bytes), generation, start of the snapshot, number of files, their bytes (8 bytes
+each); then for each segment a head (length, number of runs, number of ids, segment id), its runs (id, count) and its bytes; then 4 zero bytes and the
 number of segments. `<name>-<snapshot id>.ids`: the chunk ids of all entries, joined.
 
 It is a cache: segments and runs are checked against their ids when used, and anything odd means that files are read.
@@ -15,7 +15,7 @@ import contextlib
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -23,7 +23,7 @@ from chunkstore.format.tree_nodes import RunRef, SegmentRef
 from chunkstore.ids import ID_SIZE, ChunkId, SnapshotId
 
 _MAGIC = b"CSMANIF1"
-_HEADER = struct.Struct(">8s16sQQ")
+_HEADER = struct.Struct(">8s16sQQQQ")
 _HEAD = struct.Struct(">IIQ32s")
 _RUN = struct.Struct(">32sI")
 _TAIL = struct.Struct(">IQ")
@@ -31,11 +31,19 @@ _TAIL = struct.Struct(">IQ")
 
 @dataclass(frozen=True, slots=True)
 class CacheHeader:
-    """Which snapshot the cache is of, the generation its run synced, and when it started (ns since 1970)."""
+    """Which snapshot the cache is of, the generation its run synced, when it started (ns since 1970), and how much
+    there was: files, and their bytes.
+    """
 
     snapshot: SnapshotId
     generation: int
     started: int
+    files: int = 0
+    size: int = 0
+
+    def pack(self) -> bytes:
+        numbers = (self.generation, max(self.started, 0), self.files, self.size)
+        return _HEADER.pack(_MAGIC, bytes.fromhex(self.snapshot), *numbers)
 
 
 class CachedSegment(NamedTuple):
@@ -56,9 +64,8 @@ class ManifestCacheWriter:
         self._temporary = directory / f"{name}-{header.snapshot}.new"
         self._manifest = _create(self._temporary)
         self._ids = _create(self._ids_path)
-        self._manifest.write(
-            _HEADER.pack(_MAGIC, bytes.fromhex(header.snapshot), header.generation, max(header.started, 0))
-        )
+        self._header = header
+        self._manifest.write(header.pack())
         self._segments = 0
         self._kept = False
 
@@ -72,9 +79,11 @@ class ManifestCacheWriter:
         self._manifest.write(data)
         self._segments += 1
 
-    def keep(self) -> None:
-        """From now on this is the last manifest."""
+    def keep(self, files: int, size: int) -> None:
+        """From now on this is the last manifest; so many files, with so many bytes, are in it."""
         self._manifest.write(_TAIL.pack(0, self._segments))
+        self._manifest.seek(0)
+        self._manifest.write(replace(self._header, files=files, size=size).pack())
         self._manifest.close()
         self._ids.close()
         os.replace(self._temporary, self._path)
@@ -101,10 +110,10 @@ class ManifestCache:
         self._files = contextlib.ExitStack()
         self._manifest: BinaryIO = self._files.enter_context(path.open("rb"))
         try:
-            magic, snapshot, generation, started = _HEADER.unpack(_exactly(self._manifest, _HEADER.size))
+            magic, snapshot, *numbers = _HEADER.unpack(_exactly(self._manifest, _HEADER.size))
             if magic != _MAGIC:
                 raise ValueError("not a manifest cache")
-            self.header = CacheHeader(SnapshotId(snapshot.hex()), generation, started)
+            self.header = CacheHeader(SnapshotId(snapshot.hex()), *numbers)
             ids_path = path.with_name(f"{path.name.removesuffix('.manifest')}-{self.header.snapshot}.ids")
             self._ids: BinaryIO = self._files.enter_context(ids_path.open("rb"))
         except BaseException:

@@ -15,7 +15,7 @@ from .. import environment
 from ..failures import DONE, INCOMPLETE
 from ..options import common_options, settings
 from ..output import iso_time, json_path, write_json, write_statistics
-from ..progress_view import progress
+from ..progress_view import progress, shown
 
 
 @click.command()
@@ -48,6 +48,7 @@ def command(
             description=description,
             write=WriteOptions(level=compression, verify=not no_verify_writes, workers=around.workers),
             leave_out=_own_files(around),
+            estimate=shown(),
         )
         with progress() as view:
             result = snapshot(repository, paths, os.getcwdb(), options, around, view)

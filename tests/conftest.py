@@ -1,0 +1,73 @@
+"""What several test modules start from. Each xdist worker makes its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.command import Machine
+from tests.gnupg_home import GnupgHome, gnupg_home
+
+SMALL_CHUNKS = "pyfastcdc:1K,4K,16K"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """`private` holds a private key, `public` its public half alone; `asked` exists once the latter's pinentry ran."""
+
+    private: GnupgHome
+    public: GnupgHome
+    fingerprint: str
+    mail: str
+    asked: Path
+
+
+@pytest.fixture(scope="session")
+def keys() -> Iterator[Keys]:
+    mail = "owner@example.org"
+    with gnupg_home() as private, gnupg_home() as public:
+        fingerprint = private.make_key(f"The Owner <{mail}>")
+        public.gpg("--import", data=private.public_key(fingerprint))
+        yield Keys(private, public, fingerprint, mail, public.pinentry(None))
+
+
+@pytest.fixture(scope="session")
+def initialised(keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """A client with an empty repository of small chunks and packs; to be copied, not changed."""
+    machine = Machine(tmp_path_factory.mktemp("initialised"), keys.public)
+    machine.done("init", "--encrypt-to", keys.mail, "--chunker", SMALL_CHUNKS, "--pack-size", "1M")
+    return machine
+
+
+@pytest.fixture
+def machine(initialised: Machine, tmp_path: Path) -> Machine:
+    """A client of an empty repository; its gpg homedir holds public keys only."""
+    return initialised.copy_to(tmp_path / "machine")
+
+
+@pytest.fixture
+def owner(machine: Machine, keys: Keys) -> Machine:
+    """The same machine for somebody who has the private key."""
+    return Machine(machine.root, keys.private)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A few files."""
+    from tests.trees import age, noise, plant, prose
+
+    root = tmp_path / "source"
+    plant(
+        root,
+        {
+            b"notes.txt": prose(20_000),
+            b"image": noise(120_000),
+            b"sub": {b"small": b"small", b"empty": b"", b"link": "../notes.txt", b"deeper": {b"file": prose(9_000, 2)}},
+            b"nothing": {},
+        },
+    )
+    age(root)
+    return root
