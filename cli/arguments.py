@@ -27,3 +27,11 @@ def snapshot_and_path(context: click.Context, parameter: click.Parameter, value:
             f"the path after the colon must be absolute, as it was on the machine: {snapshot}:/..."
         )
     return Chosen(snapshot, b"/" + os.path.normpath(raw).lstrip(b"/"))
+
+
+signed_by = click.option(
+    "--signed-by",
+    multiple=True,
+    metavar="KEY",
+    help="Refuse a snapshot that none of these GPG keys signed. Give it again for more keys.",
+)

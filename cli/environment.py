@@ -10,8 +10,9 @@ import secrets
 import signal
 import socket
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ from typing import TYPE_CHECKING
 import click
 
 from chunkstore import __version__
+from chunkstore.format.records import SignedRecord
+from chunkstore.ids import RepositoryId
+from chunkstore.operations.signatures import require_signature
 from chunkstore.repository.places import Places
 from chunkstore.repository.repository import Repository, Surroundings, open_repository
 from chunkstore.storage import Storage, open_storage
@@ -135,3 +139,26 @@ def keyring() -> UserKeyring:
 def unseal(message: bytes) -> bytes:
     """Open an OpenPGP message with the user's private key."""
     return keyring().unseal(message, interactive=interactive())
+
+
+def signing(key: str | None) -> Callable[[bytes], bytes] | None:
+    """What signs a record with the private key that `key` names; None where nothing is to be signed."""
+    if key is None:
+        return None
+    ring = keyring()
+    signer = ring.resolve_signer(key)
+    return lambda data: ring.sign(data, signer.fingerprint, interactive=interactive())
+
+
+def check_signature(signed: SignedRecord, repository_id: RepositoryId, keys: Sequence[str]) -> None:
+    """`BadSignature` unless one of `keys` signed the snapshot; nothing to check without keys."""
+    if not keys:
+        return
+    from chunkstore.keys import gpg
+
+    ring = keyring()
+    signers = [ring.resolve_verifier(key) for key in keys]
+    with tempfile.TemporaryDirectory(prefix="chunkstore-") as scratch:
+        require_signature(
+            signed, repository_id, lambda data, signature: gpg.verify(data, signature, signers, scratch=scratch)
+        )

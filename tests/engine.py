@@ -47,12 +47,13 @@ from chunkstore.operations.init import InitOptions, init
 from chunkstore.operations.opening import open_content, read_record
 from chunkstore.operations.reading import reading
 from chunkstore.operations.restore import Restored, restore
-from chunkstore.operations.snapshot import SnapshotOptions, SnapshotResult, open_index, snapshot
+from chunkstore.operations.snapshot import SnapshotOptions, SnapshotResult, snapshot
 from chunkstore.progress import Silent
 from chunkstore.repository import chunk_reader
 from chunkstore.repository.chunk_reader import ChunkReader, LedgerKeys
 from chunkstore.repository.chunk_writer import WriteOptions
 from chunkstore.repository.index_sync import sync_index
+from chunkstore.repository.local_index import LocalIndex, open_local_index
 from chunkstore.repository.places import Places
 from chunkstore.repository.repository import Repository, Surroundings, never_stop, open_repository
 from chunkstore.storage import LocalStorage, MemoryStorage, ObjectInfo, Storage
@@ -166,6 +167,10 @@ class Client:
 
     def open(self, operation: str = "read") -> Repository:
         return open_repository(self.storage, self.places, operation)
+
+    def index(self) -> LocalIndex:
+        """The local index, as it was left."""
+        return open_local_index(self.places, self.open().key.repository_id)
 
     def snapshot(self, *paths: Path) -> Taken:
         progress = Silent()
@@ -420,7 +425,7 @@ def broken_promises(client: Client) -> list[str]:
             whole.add(info.pack_id)
     with temporary_directory() as base:
         around = dataclasses.replace(client.around, places=Places(client.places.state, base))
-        index = open_index(repository, around)
+        index = open_local_index(around.places, repository.key.repository_id)
         sync_index(repository, index, Silent())
         reader = ChunkReader(repository, index, LedgerKeys(repository.key))
         for snapshot_id in snapshot_ids(repository.storage):

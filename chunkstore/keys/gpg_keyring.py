@@ -79,6 +79,12 @@ class UserKeyring:
         key = choose(wanted, self._list(wanted, secret=True), SIGN)
         return Signer(key.fingerprint, key.user_id, self._export(key.fingerprint))
 
+    def resolve_verifier(self, query: str) -> Signer:
+        """The key meant, whose signatures are to be checked; its public half is enough. BadRecipient as above."""
+        wanted = Query(query)
+        key = choose(wanted, self._list(wanted, secret=False), SIGN, private=False)
+        return Signer(key.fingerprint, key.user_id, self._export(key.fingerprint))
+
     def secret_fingerprints(self) -> frozenset[str]:
         """The fingerprints of all keys and subkeys whose private half is here or on a known smartcard."""
         keys = self._list(None, secret=True)

@@ -113,27 +113,32 @@ def address_of(user_id: str) -> str:
     return (found[1] or found[2]).casefold() if found else ""
 
 
-def choose(query: Query, candidates: Sequence[ListedKey], capability: str) -> ListedKey:
-    """The one key that is meant and can do `capability`; BadRecipient says what to do where there is not one."""
+def choose(query: Query, candidates: Sequence[ListedKey], capability: str, *, private: bool = True) -> ListedKey:
+    """The one key that is meant and can do `capability`; BadRecipient says what to do where there is not one.
+
+    `private`: the candidates are private keys, where the capability is to sign.
+    """
     meant = [key for key in candidates if query.fits(key)]
-    fit = [key for key in meant if obstacle(key, capability) is None]
+    fit = [key for key in meant if obstacle(key, capability, private=private) is None]
     if len(fit) == 1:
         return fit[0]
     if len(fit) > 1:
         listed = "".join(f"\n  {key.fingerprint}  {key.user_id}" for key in fit)
         raise BadRecipient(f"{query.text!r} fits several keys, give the fingerprint of one:{listed}")
     if meant:
-        reasons = [f"key {key.fingerprint} ({key.user_id}) {obstacle(key, capability)}" for key in meant]
+        reasons = [
+            f"key {key.fingerprint} ({key.user_id}) {obstacle(key, capability, private=private)}" for key in meant
+        ]
         raise BadRecipient("\n".join(reasons))
-    if capability == SIGN:
+    if capability == SIGN and private:
         raise BadRecipient(f"no private key for {query.text!r} here; see `gpg --list-secret-keys`")
     raise BadRecipient(
         f"no GPG key for {query.text!r}: import it with `gpg --import FILE` or `gpg --locate-keys ADDRESS`"
     )
 
 
-def obstacle(key: ListedKey, capability: str) -> str | None:
-    """Why `key` can not encrypt (or sign), and what to do about it; None where it can."""
+def obstacle(key: ListedKey, capability: str, *, private: bool = True) -> str | None:
+    """Why `key` can not encrypt (or sign, or with `private=False` vouch), and what to do about it; None if it can."""
     fingerprint = key.fingerprint
     match key.primary.validity:
         case "r":
@@ -144,14 +149,14 @@ def obstacle(key: ListedKey, capability: str) -> str | None:
             return "has no valid signature of its own: export it again where it comes from"
     if key.disabled:
         return f"is disabled: enable it with `gpg --edit-key {fingerprint} enable save`"
-    return _part_obstacle(key, capability)
+    return _part_obstacle(key, capability, private=private)
 
 
-def _part_obstacle(key: ListedKey, capability: str) -> str | None:
+def _part_obstacle(key: ListedKey, capability: str, *, private: bool) -> str | None:
     kind = "encryption" if capability == ENCRYPT else "signing"
     parts = [part for part in key.parts if capability in part.capabilities]
     best = key.part_for(capability)
-    if best is not None and (capability == ENCRYPT or best.secret):
+    if best is not None and (capability == ENCRYPT or best.secret or not private):
         return None
     if not parts:
         usage = f"`gpg --quick-add-key {key.fingerprint} default {'encr' if capability == ENCRYPT else 'sign'}`"

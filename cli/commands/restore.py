@@ -13,8 +13,8 @@ from chunkstore.operations.statistics import Statistics
 from chunkstore.tree.target import Overwrite, Target
 from chunkstore.units import format_count, format_size
 
-from ..arguments import Chosen, snapshot_and_path
-from ..environment import repository, surroundings, unseal
+from ..arguments import Chosen, signed_by, snapshot_and_path
+from ..environment import check_signature, repository, surroundings, unseal
 from ..failures import DONE, FAILED
 from ..options import common_options, settings
 from ..output import json_path, write_json
@@ -31,8 +31,9 @@ from ..progress_view import progress
     show_default=True,
     help="A TARGET that is not empty: refuse it, replace files, or never touch them.",
 )
+@signed_by
 @common_options
-def command(snapshot: Chosen, target: bytes, overwrite: str) -> int:
+def command(snapshot: Chosen, target: bytes, overwrite: str, signed_by: tuple[str, ...]) -> int:
     """Write a snapshot, or a part of it, to the folder TARGET.
 
     SNAPSHOT is `latest` or the first digits of an id, PATH an absolute path in it. Needs the GPG private key.
@@ -40,7 +41,9 @@ def command(snapshot: Chosen, target: bytes, overwrite: str) -> int:
     around = surroundings()
     opened = repository("read", around)
     with progress() as view:
-        record = find_snapshot(opened, snapshot.snapshot, view).record
+        signed = find_snapshot(opened, snapshot.snapshot, view)
+        check_signature(signed, opened.key.repository_id, signed_by)
+        record = signed.record
         opener = open_content(opened, unseal)
         counted = Statistics.from_record(record.statistics)
         if snapshot.path is None:

@@ -24,6 +24,7 @@ from ..progress_view import progress, shown
 @click.option("--description", default="", metavar="TEXT", help="A remark for people.")
 @click.option("--host", default=None, metavar="NAME", help="Another name for this machine.")
 @click.option("--compression", default=3, show_default=True, type=click.IntRange(1, 19), help="Level of zstd.")
+@click.option("--sign-with", metavar="KEY", help="Sign the snapshot with this GPG key, whose private half is here.")
 @click.option("--no-verify-writes", is_flag=True, help="Do not decode what was just encoded before it is stored.")
 @common_options
 def command(
@@ -32,11 +33,12 @@ def command(
     description: str,
     host: str | None,
     compression: int,
+    sign_with: str | None,
     no_verify_writes: bool,
 ) -> int:
     """Store files and folders as a new snapshot.
 
-    Needs no private key and starts no other program. Exit code 3: the snapshot was made, but some files could not be
+    Needs no private key and starts no other program, unless it is to be signed. Exit code 3: the snapshot was made, but some files could not be
     read.
     """
     stop = environment.Stop()
@@ -48,6 +50,7 @@ def command(
             description=description,
             write=WriteOptions(level=compression, verify=not no_verify_writes, workers=around.workers),
             leave_out=_own_files(around),
+            sign=environment.signing(sign_with),
             estimate=shown(),
         )
         with progress() as view:

@@ -15,8 +15,8 @@ from chunkstore.operations.statistics import Statistics
 from chunkstore.operations.verify import Verified, verify
 from chunkstore.repository.manifest_reader import ManifestReader
 
-from ..arguments import Chosen, snapshot_and_path
-from ..environment import repository, surroundings, unseal
+from ..arguments import Chosen, signed_by, snapshot_and_path
+from ..environment import check_signature, repository, surroundings, unseal
 from ..failures import DIFFERENT, DONE
 from ..options import common_options, settings
 from ..output import write_json
@@ -26,8 +26,9 @@ from ..progress_view import progress
 @click.command()
 @click.argument("snapshot", callback=snapshot_and_path, metavar="SNAPSHOT[:PATH]")
 @click.argument("place", required=False, type=click.Path(path_type=bytes), metavar="[PATH]")
+@signed_by
 @common_options
-def command(snapshot: Chosen, place: bytes | None) -> int:
+def command(snapshot: Chosen, place: bytes | None, signed_by: tuple[str, ...]) -> int:
     """Compare a snapshot with the files on disk: names, metadata and every byte.
 
     Without PATH the files are compared where they were. A PATH that was part of the snapshot compares this part only;
@@ -36,7 +37,9 @@ def command(snapshot: Chosen, place: bytes | None) -> int:
     around = surroundings()
     opened = repository("read", around)
     with progress() as view:
-        record = find_snapshot(opened, snapshot.snapshot, view).record
+        signed = find_snapshot(opened, snapshot.snapshot, view)
+        check_signature(signed, opened.key.repository_id, signed_by)
+        record = signed.record
         opener = open_content(opened, unseal)
         counted = Statistics.from_record(record.statistics)
         view.total(counted.files, counted.bytes)

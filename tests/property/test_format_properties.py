@@ -43,7 +43,7 @@ from chunkstore.keys.derivation import ChunkKind, IndexKey
 from tests.sample_objects import StoredObject, by_kind, is_ledger, ledger_object, make_key, make_world, sample_objects
 
 LABELS = [each.label for each in sample_objects()]
-PROFILE = settings(derandomize=True, deadline=None, max_examples=150)
+PROFILE = settings(derandomize=True, deadline=None, max_examples=60)
 MIB = 1 << 20
 VERSION_AT, KIND_AT, FLAGS_AT, PREFIX_SIZE = 8, 9, (10, 11), 44
 
@@ -76,8 +76,8 @@ def test_every_truncation_is_damage(label: str) -> None:
     each = sample(label)
     for size in range(len(each.data)):
         assert isinstance(refused(each, each.data[:size]), Damaged)
-        if size % 16 == 0:
-            assert isinstance(refused(each, each.data[-size:] if size else b""), Damaged)
+        if size % 64 == 1:
+            assert isinstance(refused(each, each.data[-size:]), Damaged)
 
 
 @pytest.mark.parametrize("label", LABELS)
@@ -193,7 +193,7 @@ def _bound_positions(kind: ObjectKind) -> list[int]:
 @pytest.mark.parametrize("kind", [ObjectKind.CONTENT_PACK, ObjectKind.TREE_PACK])
 def test_a_changed_byte_in_a_pack_is_refused_even_when_the_name_fits(kind: ObjectKind) -> None:
     bound = _bound_positions(kind)
-    some = {at for at in bound if at < 400} | set(bound[-60:]) | set(bound[::7])
+    some = {at for at in bound if at < 400} | set(bound[-60:]) | set(bound[::29])
     for at in sorted(some):
         each, data = _altered_pack(kind, at, 1 + at * 37 % 255)
         refused(each, data, names.pack(_digest(data)))
@@ -202,7 +202,7 @@ def test_a_changed_byte_in_a_pack_is_refused_even_when_the_name_fits(kind: Objec
 @pytest.mark.parametrize("kind", [ObjectKind.CONTENT_PACK, ObjectKind.TREE_PACK])
 def test_a_cut_pack_is_damage_even_when_the_name_fits(kind: ObjectKind) -> None:
     each = by_kind(kind)
-    for size in {*range(600), *range(600, len(each.data), 53), *range(len(each.data) - 64, len(each.data))}:
+    for size in {*range(600), *range(600, len(each.data), 211), *range(len(each.data) - 64, len(each.data))}:
         data = each.data[:size]
         refused(each, data, names.pack(_digest(data)))
 
@@ -326,7 +326,7 @@ def _with(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 
 
 @pytest.mark.parametrize("which", DECODERS)
-@settings(PROFILE, max_examples=120)
+@settings(PROFILE, max_examples=60)
 @given(data=st.data())
 def test_changed_values_are_accepted_or_damage(which: str, data: st.DataObject) -> None:
     body, decode = decoders()[which]
@@ -358,7 +358,7 @@ def test_changed_values_are_accepted_or_damage(which: str, data: st.DataObject) 
 
 
 @pytest.mark.parametrize("which", DECODERS)
-@settings(PROFILE, max_examples=60)
+@settings(PROFILE, max_examples=30)
 @given(data=st.data())
 def test_changed_bytes_are_accepted_or_damage(which: str, data: st.DataObject) -> None:
     body, decode = decoders()[which]
@@ -380,7 +380,7 @@ def test_every_cut_body_is_damage(which: str) -> None:
 
 
 @pytest.mark.parametrize("which", DECODERS)
-@settings(PROFILE, max_examples=40)
+@settings(PROFILE, max_examples=25)
 @given(value=MSGPACK, noise=st.binary(max_size=60))
 def test_other_values_are_damage(which: str, value: Any, noise: bytes) -> None:
     _, decode = decoders()[which]
@@ -462,7 +462,7 @@ def test_cut_and_changed_segments_are_damage_or_well_formed(placed: list[PlacedE
         assert all(set(part) & {0, 0x2F} == set() for parents, name in keys for part in (*parents, name))
 
 
-@settings(PROFILE, max_examples=200)
+@PROFILE
 @given(st.lists(MSGPACK | st.sampled_from([[1], b"/", b"/a", b"/a/b"]), max_size=4), placed_entries(), st.data())
 def test_strange_items_in_a_segment_are_damage(strange: list[Any], placed: list[PlacedEntry], data: st.DataObject) -> None:
     items = _items(segment_bytes(placed))
