@@ -6,8 +6,8 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from chunkstore.chunking import Chunker, read_chunks
 from chunkstore.ids import ChunkId
@@ -21,14 +21,16 @@ _IDS_IN_MEMORY = 1 << 20
 _PIECE = 128 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What was read of a file: its `fstat` from before, bytes read, number of chunks, joined ids in pieces."""
+class Content(NamedTuple):
+    """What was read of a file: its `fstat` from before, bytes read, number of chunks, joined ids in pieces.
+
+    A tuple, because one is made for every file.
+    """
 
     status: os.stat_result
     size: int
     chunks: int
-    ids: Iterator[bytes]
+    ids: Iterable[bytes]
 
 
 class FileContent:
@@ -60,14 +62,14 @@ class FileContent:
         size = status.st_size
         if not size:
             first = os.read(descriptor, 1)
-            return self._store_large(descriptor, status, first) if first else Content(status, 0, 0, iter(()))
+            return self._store_large(descriptor, status, first) if first else Content(status, 0, 0, ())
         count = os.readv(descriptor, [space := self._writer.space(size + 1)])
         if count > size:
             return self._store_large(descriptor, status, bytes(space[:count]))
         self._tick(count)
         if not count:
-            return Content(status, 0, 0, iter(()))
-        return Content(status, count, 1, iter((self._writer.take(count),)))
+            return Content(status, 0, 0, ())
+        return Content(status, count, 1, (self._writer.take(count),))
 
     def _store_large(self, descriptor: int, status: os.stat_result, begun: bytes) -> Content:
         """Streaming; `begun` has been read already."""

@@ -13,7 +13,7 @@ from typing import Any
 from chunkstore.chunking import make_chunker, parse_chunker
 from chunkstore.errors import Interrupted, SourceError, StorageError
 from chunkstore.format.client_state import ClientState
-from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, join
+from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Row, join
 from chunkstore.format.records import SignedRecord, SnapshotRecord
 from chunkstore.operations.estimate import estimate
 from chunkstore.operations.file_content import FileContent, known
@@ -30,6 +30,10 @@ from chunkstore.repository.session import Signing, WriteSession
 from chunkstore.tree.display import display_path
 from chunkstore.tree.reading import entry_of, kind_of, read_link
 from chunkstore.tree.walk import ancestors, never, walk
+
+
+_COMPARED_IDS = 32_768
+"""A file of more chunks that had to be read again counts as changed: its ids are not held in memory to see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +157,7 @@ class Run:
         match = self._last.find(parent, name)
         if match is not None and self._last.unchanged(match.row, status) and self._still_stored(match):
             self._last.keep(parent, match)
-            if not (match.row[10] and match.row[10].get("ancestor")):
-                self._count(match.row[1], match.row[8], "files_unchanged")
+            self._count_kept(match.row)
             return
         path = join(parent, name)
         try:
@@ -172,30 +175,40 @@ class Run:
         self._last.interrupt()
         self._manifest.add(parent, entry_of(name, status, 0, extra))
         if not above:
-            self._count(kind, 0, "")
+            self._count_other(kind)
+
+    def _count_kept(self, row: Row) -> None:
+        kind, size, extra = row[1], row[8], row[10]
+        if kind == FILE:
+            self._count_file(size, "files_unchanged")
+            self._progress.advance(1, size)
+        elif not (extra and extra.get("ancestor")):
+            self._count_other(kind)
 
     def _still_stored(self, match: Match) -> bool:
         return not (self._look_up and match.row[9]) or known(self._writer, self._last.ids(match))
 
     def _file(self, parent: bytes, name: bytes, path: bytes, match: Match | None) -> None:
-        self._progress.current(path)
+        progress = self._progress
+        progress.current(path)
         content = self._content.store(path)
+        progress.advance(1, 0)
         self._statistics.bytes_read += content.size
         entry = entry_of(name, content.status, content.chunks, None)
         if entry.size != content.size:
             entry = entry._replace(size=content.size)
-        if match is not None and entry == match.entry:
+        if match is not None and entry == match.entry and entry.chunks <= _COMPARED_IDS:
             pieces = list(content.ids)
             if pieces == list(self._last.ids(match)):  # read because its times could not be trusted: it is as it was
                 self._last.keep(parent, match)
-                self._count(FILE, content.size, "files_unchanged")
+                self._count_file(content.size, "files_unchanged")
                 return
-            content = replace(content, ids=iter(pieces))
+            content = content._replace(ids=pieces)
         self._last.interrupt()
         for ids in content.ids:
             self._manifest.add_ids(ids)
         self._manifest.add(parent, entry)
-        self._count(FILE, content.size, "files_new" if match is None or match.row[1] != FILE else "files_changed")
+        self._count_file(content.size, "files_new" if match is None or match.row[1] != FILE else "files_changed")
 
     # -- keeping watch
 
@@ -221,14 +234,15 @@ class Run:
         self._problems.append(f"{shown}: {reason}")
         self._progress.warn(f"can not read {shown}: {reason}")
 
-    def _count(self, kind: int, size: int, which: str) -> None:
+    def _count_file(self, size: int, which: str) -> None:
         counted = self._statistics
-        if kind == FILE:
-            counted.files += 1
-            counted.bytes += size
-            self._progress.advance(1, size if which == "files_unchanged" else 0)
-            setattr(counted, which, getattr(counted, which) + 1)
-        elif kind == SYMLINK:
+        counted.files += 1
+        counted.bytes += size
+        setattr(counted, which, getattr(counted, which) + 1)
+
+    def _count_other(self, kind: int) -> None:
+        counted = self._statistics
+        if kind == SYMLINK:
             counted.links += 1
         elif kind == DIRECTORY:
             counted.directories += 1

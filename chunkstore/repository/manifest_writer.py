@@ -96,6 +96,9 @@ class ManifestWriter:
         """Joined ids of chunks of the entry that is added next."""
         self._log.ids(ids)
         run = self._run
+        if len(ids) == ID_SIZE and len(run) < (RUN_MIN - 1) * ID_SIZE:  # nothing to decide for most files
+            run += ids
+            return
         for at in range(0, len(ids), ID_SIZE):
             run += ids[at : at + ID_SIZE]
             length = len(run) // ID_SIZE
