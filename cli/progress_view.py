@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from chunkstore.progress import Progress
+from chunkstore.progress import Progress, Silent
 from chunkstore.tree.display import display_path
 from chunkstore.units import format_count
 
@@ -17,20 +17,12 @@ _EVERY_S = 0.2
 _PATH_WIDTH = 40
 
 
-class Warnings:
+class Warnings(Silent):
     """For scheduled runs: warnings on stderr, no progress."""
 
     def __init__(self, quiet: bool) -> None:
+        super().__init__()
         self._quiet = quiet
-
-    def total(self, files: int, size: int) -> None:
-        pass
-
-    def advance(self, files: int, size: int) -> None:
-        pass
-
-    def current(self, path: bytes) -> None:
-        pass
 
     def warn(self, message: str) -> None:
         if not self._quiet:

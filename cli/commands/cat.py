@@ -7,11 +7,9 @@ import sys
 import click
 
 from chunkstore.operations.cat import cat
-from chunkstore.operations.opening import find_snapshot, open_content
-from chunkstore.operations.reading import reading
 
 from ..arguments import Chosen, snapshot_and_path
-from ..environment import repository, surroundings, unseal
+from ..opened import open_snapshot
 from ..options import common_options
 from ..progress_view import Warnings
 
@@ -23,11 +21,8 @@ def command(file: Chosen) -> None:
     """Write a file of a snapshot to standard output. Needs the GPG private key."""
     if file.path is None:
         raise click.UsageError("which file? Give SNAPSHOT:PATH, for instance latest:/etc/fstab")
-    around, view = surroundings(), Warnings(quiet=False)
-    opened = repository("read", around)
-    record = find_snapshot(opened, file.snapshot, view).record
-    opener = open_content(opened, unseal)
-    with reading(opened, opener, around, view) as read:
-        for piece in cat(read.reader, read.manifest(record), file.path, around.workers, view):
+    view = Warnings(quiet=False)
+    with open_snapshot(file, view) as opened:
+        for piece in cat(opened.reader, opened.manifest, file.path, opened.workers, view):
             sys.stdout.buffer.write(piece)
     sys.stdout.buffer.flush()

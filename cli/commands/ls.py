@@ -18,14 +18,12 @@ from chunkstore.format.entries import (
     SYMLINK,
 )
 from chunkstore.format.records import SnapshotRecord
-from chunkstore.operations.opening import find_snapshot, open_content
-from chunkstore.operations.reading import reading
 from chunkstore.operations.selection import require
 from chunkstore.repository.manifest_reader import ManifestEntry, ManifestReader
 from chunkstore.tree.display import display_path
 
 from ..arguments import Chosen, snapshot_and_path
-from ..environment import repository, surroundings, unseal
+from ..opened import open_snapshot
 from ..options import common_options, settings
 from ..output import iso_time, json_path, local_time, write_json
 from ..progress_view import progress
@@ -49,18 +47,13 @@ KINDS = {
 @common_options
 def command(snapshot: Chosen, long: bool, recursive: bool) -> None:
     """List what is in a snapshot, or in the directory PATH of it. Needs the GPG private key."""
-    around = surroundings()
-    opened = repository("read", around)
-    with progress() as view:
-        record = find_snapshot(opened, snapshot.snapshot, view).record
-        opener = open_content(opened, unseal)
-        with reading(opened, opener, around, view) as read:
-            entries = _chosen(read.manifest(record), record, snapshot.path, recursive)
-            if settings().json:
-                write_json({"snapshot": as_json(record), "entries": [_as_json(each) for each in entries]})
-                return
-            for each in entries:
-                sys.stdout.write((_long(each) if long else display_path(each.path)) + "\n")
+    with progress() as view, open_snapshot(snapshot, view) as opened:
+        entries = _chosen(opened.manifest, opened.record, snapshot.path, recursive)
+        if settings().json:
+            write_json({"snapshot": as_json(opened.record), "entries": [_as_json(each) for each in entries]})
+            return
+        for each in entries:
+            sys.stdout.write((_long(each) if long else display_path(each.path)) + "\n")
 
 
 def _chosen(

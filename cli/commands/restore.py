@@ -6,16 +6,14 @@ import os
 
 import click
 
-from chunkstore.operations.opening import find_snapshot, open_content
-from chunkstore.operations.reading import reading
 from chunkstore.operations.restore import Restored, restore
 from chunkstore.operations.statistics import Statistics
 from chunkstore.tree.target import Overwrite, Target
 from chunkstore.units import format_count, format_size
 
 from ..arguments import Chosen, signed_by, snapshot_and_path
-from ..environment import check_signature, repository, surroundings, unseal
 from ..failures import DONE, FAILED
+from ..opened import open_snapshot
 from ..options import common_options, settings
 from ..output import json_path, write_json
 from ..progress_view import progress
@@ -38,21 +36,12 @@ def command(snapshot: Chosen, target: bytes, overwrite: str, signed_by: tuple[st
 
     SNAPSHOT is `latest` or the first digits of an id, PATH an absolute path in it. Needs the GPG private key.
     """  # fmt: skip
-    around = surroundings()
-    opened = repository("read", around)
-    with progress() as view:
-        signed = find_snapshot(opened, snapshot.snapshot, view)
-        check_signature(signed, opened.key.repository_id, signed_by)
-        record = signed.record
-        opener = open_content(opened, unseal)
-        counted = Statistics.from_record(record.statistics)
+    with progress() as view, open_snapshot(snapshot, view, signed_by) as opened:
         if snapshot.path is None:
+            counted = Statistics.from_record(opened.record.statistics)
             view.total(counted.files, counted.bytes)
-        with (
-            reading(opened, opener, around, view) as read,
-            Target.prepare(os.path.abspath(target), overwrite=Overwrite(overwrite)) as place,
-        ):
-            done = restore(read.reader, read.manifest(record), record, snapshot.path, place, around.workers, view)
+        with Target.prepare(os.path.abspath(target), overwrite=Overwrite(overwrite)) as place:
+            done = restore(opened.reader, opened.manifest, opened.record, snapshot.path, place, opened.workers, view)
     _report(done, target)
     return FAILED if done.problems else DONE
 

@@ -8,16 +8,14 @@ import click
 
 from chunkstore.format.entries import DIRECTORY
 from chunkstore.format.records import SnapshotRecord
-from chunkstore.operations.opening import find_snapshot, open_content
-from chunkstore.operations.reading import reading
 from chunkstore.operations.selection import require, select
 from chunkstore.operations.statistics import Statistics
 from chunkstore.operations.verify import Verified, verify
 from chunkstore.repository.manifest_reader import ManifestReader
 
 from ..arguments import Chosen, signed_by, snapshot_and_path
-from ..environment import check_signature, repository, surroundings, unseal
 from ..failures import DIFFERENT, DONE
+from ..opened import open_snapshot
 from ..options import common_options, settings
 from ..output import write_json
 from ..progress_view import progress
@@ -34,20 +32,12 @@ def command(snapshot: Chosen, place: bytes | None, signed_by: tuple[str, ...]) -
     Without PATH the files are compared where they were. A PATH that was part of the snapshot compares this part only;
     any other PATH is a folder that a restore filled. Exit code 4: there are differences. Needs the GPG private key.
     """
-    around = surroundings()
-    opened = repository("read", around)
-    with progress() as view:
-        signed = find_snapshot(opened, snapshot.snapshot, view)
-        check_signature(signed, opened.key.repository_id, signed_by)
-        record = signed.record
-        opener = open_content(opened, unseal)
-        counted = Statistics.from_record(record.statistics)
+    with progress() as view, open_snapshot(snapshot, view, signed_by) as opened:
+        counted = Statistics.from_record(opened.record.statistics)
         view.total(counted.files, counted.bytes)
-        with reading(opened, opener, around, view) as read:
-            manifest = read.manifest(record)
-            path, base = _where(manifest, record, snapshot.path, place)
-            entries = select(manifest, record, path)
-            done = verify(read.reader, manifest, entries, base, around.workers, view)
+        path, base = _where(opened.manifest, opened.record, snapshot.path, place)
+        entries = select(opened.manifest, opened.record, path)
+        done = verify(opened.reader, opened.manifest, entries, base, opened.workers, view)
     _report(done)
     return DIFFERENT if done.differences else DONE
 
