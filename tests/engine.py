@@ -11,6 +11,7 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -18,13 +19,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from chunkstore.chunking import parse_chunker
-from chunkstore.errors import Damaged
+from chunkstore.errors import Damaged, ObjectMissing
 from chunkstore.format import names
+from chunkstore.format import pack as packs
 from chunkstore.format.config import RecipientEntry
 from chunkstore.format.index import (
     Generation,
@@ -197,7 +199,7 @@ class Client:
         """The same for several snapshots in one go, which is quicker."""
         trees = {}
         for snapshot_id, (tree, done) in zip(ids, self._restores(ids), strict=True):
-            assert done.problems == []
+            assert not done.problems, done.problems
             trees[snapshot_id] = tree
         return trees
 
@@ -412,21 +414,22 @@ def broken_promises(client: Client) -> list[str]:
     """What the order of publication (I-1) promises and the storage does not hold; empty when all is well."""
     repository = client.open("check")
     broken: list[str] = []
-    whole: set[PackId] = set()
-    for name, run in run_indexes(repository).items():
-        for info in run.packs:
-            if info.pack_id in whole:
-                continue
+    whole: dict[PackId, bool] = {}
+
+    def is_whole(pack_id: PackId) -> bool:
+        if pack_id not in whole:
             try:
-                stored = repository.storage.get(names.pack(info.pack_id))
-                assert read_pack(stored, info.pack_id, name, repository.key) == info
-            except Exception as e:
-                broken.append(f"{name} names pack {info.pack_id.hex()[:8]}: {e!r}")
-            whole.add(info.pack_id)
+                read_pack(repository.storage.get(names.pack(pack_id)), pack_id, "pack", repository.key)
+            except (Damaged, ObjectMissing):
+                whole[pack_id] = False
+            else:
+                whole[pack_id] = True
+        return whole[pack_id]
+
     with temporary_directory() as base:
-        around = dataclasses.replace(client.around, places=Places(client.places.state, base))
-        index = open_local_index(around.places, repository.key.repository_id)
+        index = open_local_index(Places(client.places.state, base), repository.key.repository_id)
         sync_index(repository, index, Silent())
+        broken += [f"the index names pack {each.hex()[:8]}" for each, _ in index.packs() if not is_whole(each)]
         reader = ChunkReader(repository, index, LedgerKeys(repository.key))
         for snapshot_id in snapshot_ids(repository.storage):
             found = read_record(repository, snapshot_id)
@@ -441,7 +444,7 @@ def broken_promises(client: Client) -> list[str]:
                 place = index.locate(chunk_id)
                 if place is None:
                     broken.append(f"snapshot {snapshot_id}: chunk {chunk_id.hex()[:8]} is in no index")
-                elif index.frame(place.frame).pack_id not in whole:
+                elif not is_whole(index.frame(place.frame).pack_id):
                     broken.append(f"snapshot {snapshot_id}: chunk {chunk_id.hex()[:8]} is in no whole pack")
         index.close()
     return broken
@@ -490,6 +493,35 @@ def put_generation(
     assert repository.create(ObjectKind.GENERATION, names.generation(number), body, os.urandom)
 
 
+def repack(repository: Repository, info: PackInfo) -> PackInfo:
+    """Copy the frames of a pack, as they are, into a new one."""
+    stored = repository.storage.get(names.pack(info.pack_id))
+    body: list[bytes] = [packs.header(info.plane, info.slots, repository.state.messages, repository.key)]
+    frames = []
+    for frame in info.frames:
+        frames.append(replace(frame, offset=sum(map(len, body))))
+        body.append(stored[frame.offset :][: frame.stored])
+    copy, data = packs.finish(info.plane, info.slots, frames, body, repository.key, os.urandom)
+    repository.storage.put(names.pack(copy.pack_id), data)
+    return copy
+
+
+def pack_id_of(name: str) -> PackId:
+    pack_id = names.pack_id(name)
+    assert pack_id is not None
+    return pack_id
+
+
+def repack_everything(client: Client, number: int) -> None:
+    """What a prune does to a reader: every chunk is elsewhere, generation `number` says where, the old places are gone."""
+    repository, storage = client.open(), client.storage
+    runs, before = listed(storage, names.RUNS), listed(storage, names.PACKS)
+    infos = [read_pack(storage.get(name), pack_id_of(name), name, repository.key) for name in before]
+    put_generation(repository, number, [repack(repository, info) for info in infos], runs)
+    for name in [*runs, *before]:
+        storage.delete(name)
+
+
 # -- in a process of its own
 
 
@@ -505,6 +537,52 @@ def run_apart(*arguments: object) -> tuple[str, int]:
     return lines[1].removeprefix("result "), int(lines[2].removeprefix("peak "))
 
 
+class Starter:
+    """A process that starts others, which have their imports behind them; to be killed in the midst of their work."""
+
+    def __enter__(self) -> Starter:
+        self._process = subprocess.Popen(
+            command("serve"), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(timeout=60)
+
+    def start(self, *arguments: object) -> int:
+        """The id of a process that has begun to work on one verb."""
+        assert self._process.stdin
+        self._process.stdin.write("\0".join(map(str, arguments)) + "\n")
+        return int(self._said("begin"))
+
+    def wait(self) -> int:
+        """How the last one ended: 0, or minus the signal."""
+        return int(self._said("ended"))
+
+    def _said(self, what: str) -> str:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            first, _, rest = line.strip().partition(" ")
+            if first == what:
+                return rest
+        raise AssertionError(f"the starter is gone and never said {what}")
+
+
+def _serve() -> None:
+    for line in sys.stdin:
+        pid = os.fork()
+        if not pid:
+            code = 1
+            try:
+                _main(*line.strip().split("\0"))
+                sys.stdout.flush()
+                code = 0
+            finally:
+                os._exit(code)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        print("\nended", status, flush=True)
+
+
 def peak_memory() -> int:
     """KiB. Not `ru_maxrss`, which a new process inherits from the one that started it."""
     with open("/proc/self/status") as file:
@@ -515,14 +593,16 @@ def local_client(location: Path, base: Path, workers: int, *, temporary_files: b
     """On a directory; with `temporary_files` on one whose file system has no unnamed ones."""
     ways = {"ways": (by_link,)} if temporary_files else {}
     storage = LocalStorage(location, create=True, durable=False, **ways)  # type: ignore[arg-type]
-    return Client(storage, base, workers=workers)
+    return Client(storage, base, workers=workers, random_bytes=os.urandom)
 
 
 def _main(verb: str, location: str, base: str, path: str, workers: str, *options: str) -> None:
     client = local_client(Path(location), Path(base), int(workers), temporary_files="temporary-files" in options)
     if "default-sizes" in options:
         client = client.but(packs_per_index_object=WriteOptions().packs_per_index_object)
-    print("begin", flush=True)
+    if "kill-yourself" in options:  # the first time that somebody asks whether to stop, in the midst of the walk
+        client = client.but(stop=lambda: os.kill(os.getpid(), signal.SIGKILL) or True)
+    print("begin", os.getpid(), flush=True)
     if verb == "snapshot":
         print("result", client.snapshot(Path(path)).id)
     elif verb == "cat":
@@ -542,4 +622,4 @@ def _digest(client: Client, path: bytes) -> str:
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _serve() if sys.argv[1] == "serve" else _main(*sys.argv[1:])

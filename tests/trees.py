@@ -153,9 +153,9 @@ def varied(root: Path) -> None:
             b"empty": {b"empty": {b"empty": {}}, b"also": {}},
             b"modes": {b"%04o" % mode: b"mode" for mode in odd_modes()},
             b"mode directories": {b"%04o" % mode: {b"in it": b"x"} for mode in (0o700, 0o755, 0o1777, 0o2750, 0o500)},
-            b"times": {name: b"time" for name in odd_times()},
+            b"times": dict.fromkeys(odd_times(), b"time"),
             b"order": {b"a": {b"x": b"1"}, b"a-b": b"2", b"a.": {b"x": b"3"}, b"a0": b"4", b"a b": {b"y": b"5"}},
-            **{b"d": {b"d": {b"d": {b"d" * 200: {b"d" * 200: {b"deep": b"deep"}}}}}},
+            b"d": {b"d": {b"d": {b"d" * 200: {b"d" * 200: {b"deep": b"deep"}}}}},
         },
     )
     age(root)

@@ -74,7 +74,9 @@ class Run:
         options: SnapshotOptions,
         around: Surroundings,
         progress: Progress,
+        missing: Sequence[bytes] = (),
     ) -> None:
+        """`missing`: paths that were asked for and are not there; they count as errors."""
         self._repository = repository
         self._roots = roots
         self._ancestors = ancestors(roots)

@@ -238,13 +238,20 @@ class LocalIndex:
         row = self._lookup.execute("SELECT frame, offset, length FROM chunks WHERE id=?", (chunk_id,)).fetchone()
         return ChunkAt._make(row) if row else None
 
-    def frame(self, no: int) -> FrameAt:
-        """The frame of this number."""
+    def places(self, chunk_id: ChunkId) -> list[ChunkAt]:
+        """All places of the chunk: clients that write at the same time may have stored it more than once."""
+        rows = self._db.execute("SELECT frame, offset, length FROM chunks WHERE id=? ORDER BY frame", (chunk_id,))
+        return [ChunkAt._make(row) for row in rows]
+
+    def frame(self, no: int) -> FrameAt | None:
+        """The frame of this number; None when its pack has gone from the index since."""
         row = self._db.execute(
             "SELECT p.id, p.size, s.type, s.key_id, s.opener, s.sealed, f.kind, f.offset, f.stored, f.raw FROM frames f "
             "JOIN packs p ON p.no=f.pack JOIN slots s ON s.pack=f.pack AND s.no=f.slot WHERE f.no=?",
             (no,),
         ).fetchone()
+        if row is None:
+            return None
         slot = Slot(SlotType(row[2]), row[3], row[4], row[5])
         return FrameAt(no, PackId(row[0]), row[1], slot, ChunkKind(row[6]), row[7], row[8], row[9])
 

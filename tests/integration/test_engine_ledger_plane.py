@@ -43,7 +43,9 @@ def written(initialised: Machine, tmp_path_factory: pytest.TempPathFactory) -> S
         source,
         {
             name("file"): PHRASE * 40,
-            name("directory"): {name("nested"): {name("leaf"): noise(90_000), name("link"): "unusual-target-of-a-link"}},
+            name("directory"): {
+                name("nested"): {name("leaf"): noise(90_000), name("link"): "unusual-target-of-a-link"}
+            },
             name("empty"): {},
             **{name(f"many-{number}"): prose(100, number) for number in range(400)},
         },
@@ -142,14 +144,22 @@ def test_no_name_and_no_content_stands_in_any_reference_chunk(written: SimpleNam
 
 
 def test_content_and_tree_packs_are_never_mixed(written: SimpleNamespace) -> None:
-    kinds = {ObjectKind.CONTENT_PACK: {ChunkKind.CONTENT}, ObjectKind.TREE_PACK: {ChunkKind.MANIFEST, ChunkKind.REFERENCE}}
+    kinds = {
+        ObjectKind.CONTENT_PACK: {ChunkKind.CONTENT},
+        ObjectKind.TREE_PACK: {ChunkKind.MANIFEST, ChunkKind.REFERENCE},
+    }
     for name, _, info in packs(written.repository):
         assert {frame.kind for frame in info.frames} <= kinds[info.plane], name
 
 
 def test_nothing_readable_stands_in_any_stored_byte(written: SimpleNamespace) -> None:
     """Not even what the ledger plane tells: roots, host, tags and the recipients' names are sealed too."""
-    visible_to_clients = {b"visible-tag", b"visible-host", str(written.machine.root.parent).encode(), b"owner@example.org"}
+    visible_to_clients = {
+        b"visible-tag",
+        b"visible-host",
+        str(written.machine.root.parent).encode(),
+        b"owner@example.org",
+    }
     for name, data in written.machine.objects().items():
         found = [each for each in (*written.hidden, *visible_to_clients) if each in data]
         assert not found, (name, found)

@@ -53,7 +53,14 @@ def test_pack_names_come_back() -> None:
     assert names.pack(pack_id) == "packs/00/" + bytes(range(32)).hex()
     assert names.pack_id(names.pack(pack_id)) == pack_id
     text = bytes(range(32)).hex()
-    for name in (text, f"packs/{text}", f"packs/01/{text}", f"packs/00/{text.upper()}", f"packs/00/{text}0", "packs/00/"):
+    for name in (
+        text,
+        f"packs/{text}",
+        f"packs/01/{text}",
+        f"packs/00/{text.upper()}",
+        f"packs/00/{text}0",
+        "packs/00/",
+    ):
         assert names.pack_id(name) is None
 
 
