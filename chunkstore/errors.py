@@ -13,6 +13,7 @@ Each leaf says who can act on it; only the command line turns a class into an ex
     │   ├── SnapshotNotFound     the user: no such snapshot, or the name is ambiguous
     │   ├── PathNotFound         the user: the snapshot does not have this path
     │   ├── Fenced               nobody: the run starts again under a new id
+    │   ├── IndexDamaged         nobody: the local index was thrown away; the run starts again
     │   └── Damaged              the owner of the storage: an object is not what was written
     ├── StorageError
     │   ├── ObjectMissing        the caller: looked for what is not there
@@ -73,6 +74,10 @@ class PathNotFound(RepositoryError):
 
 class Fenced(RepositoryError):
     """A tombstone stands where this session wanted to commit."""
+
+
+class IndexDamaged(RepositoryError):
+    """The local copy of the index was damaged and has been removed."""
 
 
 class Damaged(RepositoryError):

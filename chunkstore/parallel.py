@@ -45,17 +45,27 @@ class OrderedPool(Generic[T, R]):
         self._executor = ThreadPoolExecutor(workers, name) if workers else None
 
     def submit(self, item: T) -> list[R]:
-        """Hand over one item; returns what is finished by then, and waits for the oldest when the window is full."""
+        """Hand over one item, once there is room for it; returns the results that were ready by then.
+
+        When the function failed for an earlier item, results from before that are returned first; the next call raises.
+        """
+        finished: list[R] = []
+        while self._pending and (len(self._pending) >= self._window or self._pending[0].done()):
+            oldest = self._pending[0]
+            if finished and oldest.done() and oldest.exception() is not None:
+                return finished
+            finished.append(oldest.result())
+            self._pending.popleft()
         self._pending.append(self._start(item))
-        finished = []
-        while self._pending and (len(self._pending) > self._window or self._pending[0].done()):
+        if not self._executor:
             finished.append(self._pending.popleft().result())
         return finished
 
     def drain(self) -> Iterator[R]:
         """All that is still under way."""
         while self._pending:
-            yield self._pending.popleft().result()
+            yield self._pending[0].result()
+            self._pending.popleft()
 
     def _start(self, item: T) -> Future[R]:
         if self._executor:

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    _prepare_streams()
     if sys.argv[1:] == ["--version"]:  # the most asked question needs no parser
         from chunkstore import __version__
 
-        sys.stdout.write(f"chunkstore {__version__}\n")
-        sys.exit(0)
+        try:
+            sys.stdout.write(f"chunkstore {__version__}\n")
+            sys.stdout.flush()
+            sys.exit(0)
+        except OSError:
+            pass  # it fails again below, where errors are explained
     from .app import run
 
     sys.exit(run(sys.argv[1:]))
+
+
+def _prepare_streams() -> None:
+    """Open a standard stream that is closed, before another file gets its number; escape what no encoding has."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            lowest = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(lowest, mode, encoding="utf-8"))  # noqa: SIM115  for as long as we live
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +10,7 @@ import click
 
 from chunkstore import __version__
 
-from .failures import exit_code, explain, forget_output
+from .failures import FAILED, USAGE, end_output, exit_code, explain
 from .options import common_options
 
 COMMANDS = {
@@ -70,23 +69,25 @@ def chunkstore() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns the exit code."""
+    code = _run(arguments)
+    return code if end_output() else code or FAILED
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         result = chunkstore.main(args=list(arguments), prog_name="chunkstore", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as e:
         click.echo(e.format_message(), err=True)
-        return 2
+        return USAGE
     except click.ClickException as e:
         e.show()
         return e.exit_code
-    except click.Abort:
-        return 130
     except click.exceptions.Exit as e:
         return e.exit_code
     except BrokenPipeError:  # whoever reads has seen enough
-        forget_output()
-        return 1
+        return FAILED
     except (Exception, KeyboardInterrupt) as e:  # noqa: BLE001  the outermost frame: no traceback for people
-        explain(e, traceback="CHUNKSTORE_TRACEBACK" in os.environ)
+        explain(e)
         return exit_code(e)
     return result if isinstance(result, int) else 0

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chunkstore import __version__
+from chunkstore.errors import GpgFailed, NoUsableKey
 from chunkstore.format.records import SignedRecord
 from chunkstore.ids import RepositoryId
 from chunkstore.operations.signatures import require_signature
@@ -137,8 +138,11 @@ def keyring() -> UserKeyring:
 
 
 def unseal(message: bytes) -> bytes:
-    """Open an OpenPGP message with the user's private key."""
-    return keyring().unseal(message, interactive=interactive())
+    """Open an OpenPGP message with the user's private key. A gpg that is missing or fails is no usable key either."""
+    try:
+        return keyring().unseal(message, interactive=interactive())
+    except GpgFailed as e:
+        raise NoUsableKey(str(e)) from e
 
 
 def signing(key: str | None) -> Callable[[bytes], bytes] | None:

@@ -20,25 +20,21 @@ class Settings:
     repository: str | None = None
     json: bool = False
     quiet: bool = False
-    verbose: int = 0
 
 
 def common_options(function: Callable[P, R]) -> Callable[P, R]:
-    """Add -r, --json, --quiet and -v; they are found with `settings()`."""
+    """Add -r, --json and --quiet; they are found with `settings()`."""
 
     @click.option("-r", "--repository", metavar="URL", help="The repository: a path or file:// URL.")
     @click.option("--json", is_flag=True, help="Write the result as one JSON object.")
     @click.option("-q", "--quiet", is_flag=True, help="No progress, no messages but errors.")
-    @click.option("-v", "--verbose", count=True, help="Say more.")
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         said = settings()
-        repository, json = kwargs.pop("repository"), kwargs.pop("json")
-        quiet, verbose = kwargs.pop("quiet"), kwargs.pop("verbose")
+        repository, json, quiet = kwargs.pop("repository"), kwargs.pop("json"), kwargs.pop("quiet")
         said.repository = str(repository) if repository is not None else said.repository
         said.json = said.json or bool(json)
         said.quiet = said.quiet or bool(quiet)
-        said.verbose += verbose if isinstance(verbose, int) else 0
         return function(*args, **kwargs)
 
     return wrapped

@@ -3,45 +3,61 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chunkstore.operations.statistics import Statistics
 from chunkstore.units import format_count, format_duration, format_rate, format_size
 
 SCHEMA = 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def write_json(value: Mapping[str, Any]) -> None:
     """One JSON object on one line, with the version of its schema."""
-    sys.stdout.write(json.dumps({"version": SCHEMA, **value}, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(_dumps({"version": SCHEMA, **value}) + "\n")
+
+
+def write_json_list(value: Mapping[str, Any], name: str, items: Iterable[Mapping[str, Any]]) -> None:
+    """As `write_json`, with a list as the last field, whose items are written as they come.
+
+    An error of the first item comes before anything is written; one of a later item leaves the object cut short.
+    """
+    coming = map(_dumps, items)
+    first = next(coming, "")
+    sys.stdout.write(f'{_dumps({"version": SCHEMA, **value})[:-1]}, "{name}": [{first}')
+    sys.stdout.writelines(f", {each}" for each in coming)
+    sys.stdout.write("]}\n")
+
+
+def _dumps(value: Mapping[str, Any]) -> str:
+    """JSON in ASCII: lone surrogates are escaped, so it can be written and read everywhere."""
+    return json.dumps(value, default=str)
 
 
 def json_path(path: bytes) -> str:
-    """A path for JSON: text where it is UTF-8, bytes that are not as lone surrogates that JSON escapes."""
-    text = os.fsdecode(path)
-    return text.encode("utf-8", "backslashreplace").decode() if not _is_plain(text) else text
-
-
-def _is_plain(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    """A path for JSON, exactly: a byte that is no UTF-8 becomes a lone surrogate, as `os.fsdecode` has it."""
+    return path.decode("utf-8", "surrogateescape")
 
 
 def iso_time(time_ns: int) -> str:
-    """A time in UTC, to the second, as ISO 8601."""
-    return datetime.fromtimestamp(time_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """A time in UTC, to the second, as ISO 8601; `@` and the seconds since 1970 for one that no calendar has."""
+    seconds = time_ns // 10**9
+    try:
+        return (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat() + "Z"
+    except OverflowError:
+        return f"@{seconds}"
 
 
 def local_time(time_ns: int) -> str:
-    """A time for people, in the zone of this machine."""
-    return datetime.fromtimestamp(time_ns // 10**9).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """A time for people, in the zone of this machine; `@` and the seconds since 1970 for one that no calendar has."""
+    seconds = time_ns // 10**9
+    try:
+        return (_EPOCH + timedelta(seconds=seconds)).astimezone().replace(tzinfo=None).isoformat(" ")
+    except (OverflowError, ValueError, OSError):
+        return f"@{seconds}"
 
 
 def write_table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[int] = frozenset()) -> None:

@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from chunkstore.progress import Progress, Silent
+from chunkstore.progress import Silent
 from chunkstore.tree.display import display_path
 from chunkstore.units import format_count
 
+from .failures import say
 from .options import settings
 
 _EVERY_S = 0.2
@@ -18,15 +19,13 @@ _PATH_WIDTH = 40
 
 
 class Warnings(Silent):
-    """For scheduled runs: warnings on stderr, no progress."""
-
-    def __init__(self, quiet: bool) -> None:
-        super().__init__()
-        self._quiet = quiet
+    """For scheduled runs: warnings on stderr, no progress. With --quiet too: they are about what is not as it must be."""
 
     def warn(self, message: str) -> None:
-        if not self._quiet:
-            sys.stderr.write(f"chunkstore: {message}\n")
+        say(message)
+
+    def clear(self) -> None:
+        """Leave the terminal to the results; nothing is drawn after this."""
 
 
 class TerminalLine(Warnings):
@@ -44,7 +43,7 @@ class TerminalLine(Warnings):
             TransferSpeedColumn,
         )
 
-        super().__init__(quiet=False)
+        super().__init__()
         columns = (
             TimeElapsedColumn(),
             BarColumn(20),
@@ -56,7 +55,10 @@ class TerminalLine(Warnings):
         )
         # Drawn by the thread that works, when it reports: no thread is started for it.
         console = Console(stderr=True)
-        self._view = Progress(*columns, console=console, transient=True, auto_refresh=False)
+        # Results go to stdout as they are, wherever that leads: rich would put them on the console.
+        self._view = Progress(
+            *columns, console=console, transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
+        )
         self._task = self._view.add_task("", total=None, files="0", path="")
         self._files = self._size = self._all_files = 0
         self._path = b""
@@ -71,7 +73,7 @@ class TerminalLine(Warnings):
         self._files += files
         self._size += size
         now = time.monotonic()
-        if now - self._drawn >= _EVERY_S:
+        if self._view.live.is_started and now - self._drawn >= _EVERY_S:
             self._drawn = now
             self._draw()
 
@@ -82,7 +84,6 @@ class TerminalLine(Warnings):
         self._view.console.print(f"chunkstore: {message}", markup=False, highlight=False, soft_wrap=True)
 
     def clear(self) -> None:
-        """Leave no trace of the line."""
         self._view.stop()
 
     def _draw(self) -> None:
@@ -100,13 +101,10 @@ def shown() -> bool:
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
+def progress() -> Iterator[Warnings]:
     """What fits this run: a line on a terminal, warnings alone in cron and with --json or --quiet."""
-    if not shown():
-        yield Warnings(settings().quiet)
-        return
-    line = TerminalLine()
+    view = TerminalLine() if shown() else Warnings()
     try:
-        yield line
+        yield view
     finally:
-        line.clear()
+        view.clear()

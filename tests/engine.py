@@ -92,7 +92,7 @@ def identity(message: bytes) -> bytes:
 def small_buffers() -> Iterator[None]:
     """Readers take memory for the largest frame that there may be, 24 MiB; in a small world that is most of the time."""
     largest = chunk_reader.MAX_FRAME
-    chunk_reader.MAX_FRAME = 256 * KIB
+    chunk_reader.MAX_FRAME = 512 * KIB
     try:
         yield
     finally:

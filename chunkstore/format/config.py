@@ -100,7 +100,7 @@ def decode_config(body: bytes, number: int) -> Config:
         chunker=field(fields, "chunker", str),
         frame_size=natural(fields, "frame_size", MAX_FRAME),
         pack_size=natural(fields, "pack_size", MAX_PACK // 2),
-        features=tuple((_text(kind), items(features, kind, str)) for kind in sorted(features)),
+        features=tuple((_text(kind), items(features, kind, str)) for kind in sorted(features, key=_text)),
         conditional_writes=field(fields, "conditional_writes", bool),
         previous=field(fields, "previous", bytes),
     )

@@ -126,24 +126,31 @@ def decode_segment(data: bytes | memoryview) -> Iterator[PlacedEntry]:
     unpacker = msgpack.Unpacker(raw=False, strict_map_key=True, max_buffer_size=max(len(data), 1))
     unpacker.feed(data)
     parent = b""
-    last = b""
+    last: bytes | None = b""
     try:
-        if next(unpacker) != [SEGMENT_VERSION]:
+        version = next(unpacker)
+        if type(version) is not list or version != [SEGMENT_VERSION] or type(version[0]) is not int:
             raise Damaged("manifest segment of an unknown version")
+        end = unpacker.tell()
         for item in unpacker:
+            end = unpacker.tell()
             if type(item) is list:
                 entry = Entry._make(item)
                 _check(entry, parent)
-                if entry.name <= last and (last or entry.name):
+                if last is not None and entry.name <= last:
                     raise Damaged("manifest entries are out of order")
                 last = entry.name
                 yield PlacedEntry(parent, entry)
             else:
+                if parent and last is None:
+                    raise Damaged("manifest directory without entries")
                 parent = _check_parent(item, parent)
-                last = b""
+                last = None
     except (ValueError, TypeError, StopIteration, msgpack.UnpackException) as e:
         raise Damaged("manifest segment can not be read") from e
-    if unpacker.tell() != len(data):
+    if not parent or last is None:
+        raise Damaged("manifest segment or directory without entries")
+    if end != len(data):
         raise Damaged("manifest segment ends in the middle of an entry")
 
 

@@ -22,7 +22,7 @@ import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from chunkstore.errors import Damaged
+from chunkstore.errors import Damaged, InvalidArgument
 from chunkstore.format.kinds import PREFIX, ObjectKind, check_prefix, prefix
 from chunkstore.format.padding import padding_size
 from chunkstore.format.wire import Buffer
@@ -36,7 +36,9 @@ _LENGTH = struct.Struct(">IB")
 
 
 def seal(kind: ObjectKind, name: str, body: bytes, key: IndexKey, random_bytes: RandomBytes) -> bytes:
-    """The stored bytes of the ledger object `name`."""
+    """The stored bytes of the ledger object `name`; `InvalidArgument` for a body that nobody could read again."""
+    if len(body) > MAX_BODY:
+        raise InvalidArgument(f"{name} would have {len(body)} bytes, more than the {MAX_BODY} of a ledger object")
     generation = key.newest_generation
     salt = random_bytes(SALT_SIZE)
     object_key = generation.object_key(salt)

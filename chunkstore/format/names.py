@@ -19,7 +19,7 @@ SESSIONS = "sessions/"
 PLANS = "prunes/"
 DONE = ".done"
 
-_NUMBER = re.compile(r"\d{16}")
+_NUMBER = re.compile(r"[0-9]{16}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 
 

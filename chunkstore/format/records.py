@@ -86,6 +86,11 @@ class Amendment:
     description: str | None = None
 
 
+def stored_time(time_ns: int) -> int:
+    """A clock's time as records can hold it: from 1970 on, in 63 bits. Clocks may be wrong; nothing depends on them."""
+    return min(max(time_ns, 0), 2**63 - 1)
+
+
 def record_body(record: SnapshotRecord) -> bytes:
     """The map of a record, as it is signed and stored."""
     fields: dict[str, Any] = asdict(record)
@@ -111,7 +116,7 @@ def decode_record(data: bytes, snapshot_id: SnapshotId) -> SignedRecord:
     if not all(type(k) is str and type(v) is int for k, v in statistics.items()):
         raise Damaged("record with malformed statistics")
     previous, roots = field(fields, "previous", bytes), items(fields, "roots", bytes)
-    if len(previous) not in (0, 32) or not roots or not all(root[:1] == b"/" for root in roots):
+    if len(previous) not in (0, 32) or not roots or not all(_plain(root) for root in roots):
         raise Damaged("record with malformed roots or predecessor")
     record = SnapshotRecord(
         id=_id(fields, "id", snapshot_id),
@@ -168,3 +173,8 @@ def _id(fields: Fields, name: str, expected: SnapshotId | None) -> SnapshotId:
     if not is_snapshot_id(value) or (expected is not None and value != expected):
         raise Damaged("snapshot object that claims to be another one")
     return SnapshotId(value)
+
+
+def _plain(root: bytes) -> bool:
+    parts = set(root[1:].split(b"/"))
+    return root[:1] == b"/" and b"\0" not in root and (root == b"/" or not parts & {b"", b".", b".."})

@@ -33,7 +33,7 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-from chunkstore.errors import Damaged
+from chunkstore.errors import Damaged, UnsupportedFormat
 from chunkstore.format.kinds import PREFIX, ObjectKind, check_prefix, prefix
 from chunkstore.format.wire import Buffer, fixed_bytes, items, pack, unpack_fields
 from chunkstore.ids import RepositoryId
@@ -109,6 +109,9 @@ def read_index_bundle(plaintext: bytes, repository_id: RepositoryId) -> IndexKey
     """The index key in an unsealed bundle; its own repository id must be the expected one."""
     fields = _fields(plaintext, SealedKind.INDEX_BUNDLE, repository_id, bundle_id(repository_id))
     ledger, reading = items(fields, "ledger", bytes), items(fields, "reading", bytes)
+    if len(ledger) != 1 or len(reading) != 1:
+        # The repository id binds the first reading key alone: whoever stole the id secret could add one of his own.
+        raise UnsupportedFormat("the repository's keys were rotated; a newer chunkstore is needed")
     key = IndexKey(fixed_bytes(fields, "id", SECRET_SIZE), ledger, reading)
     if key.repository_id != repository_id:
         raise Damaged("the index bundle belongs to another repository")

@@ -26,10 +26,11 @@ def cat(
     found = require(manifest, path)
     if found.entry.kind != FILE:
         raise PathNotFound(f"{display_path(path)} is not a file")
+    progress.current(path)
     numbered = enumerate(_ids(manifest, found))
     while batch := [Want(chunk_id, number) for number, chunk_id in islice(numbered, _AT_ONCE)]:
         pieces: dict[int, memoryview] = {}
-        for got in fetch(reader, batch, workers, progress):
+        for got in fetch(reader, batch, workers):
             if got.damage:
                 raise got.damage
             pieces[got.purpose] = got.data

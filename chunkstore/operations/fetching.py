@@ -10,15 +10,21 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
-from chunkstore.errors import Damaged, ObjectMissing
+from chunkstore.errors import Damaged, NoUsableKey, ObjectMissing
 from chunkstore.format import names
 from chunkstore.ids import ChunkId, PackId
 from chunkstore.keys.derivation import ChunkKind
 from chunkstore.parallel import ordered_map
-from chunkstore.progress import Progress
-from chunkstore.repository.chunk_reader import ChunkReader, widened
-from chunkstore.repository.index_sync import sync_index
-from chunkstore.repository.local_index import FrameAt
+from chunkstore.repository.chunk_reader import (
+    PACK_MISSING,
+    RESYNCS,
+    ChunkReader,
+    Spot,
+    in_no_index,
+    spot,
+    widened,
+)
+from chunkstore.repository.local_index import ChunkAt, FrameAt
 
 WINDOW_CHUNKS = 32_768
 """Chunks planned at once: the plan is in memory, the data only a few ranges at a time."""
@@ -27,14 +33,17 @@ _RANGE_RAW = 8 << 20
 _GAP_BYTES = 256 << 10
 """Fetching this much in vain is cheaper than another request."""
 
+_NOTHING = memoryview(b"")
+
 T = TypeVar("T")
 
 
 class Want(NamedTuple, Generic[T]):
-    """A content chunk and what it is for."""
+    """A content chunk and what it is for. Where its place was chosen by a `length`, it must have exactly this one."""
 
     chunk_id: ChunkId
     purpose: T
+    length: int | None = None
 
 
 class Got(NamedTuple, Generic[T]):
@@ -51,6 +60,15 @@ class _Needed(NamedTuple, Generic[T]):
     want: Want[T]
 
 
+class _Outcome(NamedTuple, Generic[T]):
+    """What came of one want in one place."""
+
+    want: Want[T]
+    frame: FrameAt
+    data: memoryview
+    damage: Damaged | None
+
+
 @dataclass(frozen=True, slots=True)
 class _Range(Generic[T]):
     """Neighbouring frames of one pack, and what is needed of each."""
@@ -58,59 +76,88 @@ class _Range(Generic[T]):
     frames: list[tuple[FrameAt, list[_Needed[T]]]]
 
 
-def chunk_length(reader: ChunkReader, chunk_id: ChunkId, progress: Progress) -> int:
-    """Length of a chunk in bytes. `Damaged` when the newest index does not name it."""
-    place = reader.index.locate(chunk_id)
-    if place is None:
-        sync_index(reader.repository, reader.index, progress)  # a prune may have moved it (I-1)
-        place = reader.index.locate(chunk_id)
-    if place is None:
-        raise Damaged(f"content chunk {chunk_id.hex()[:16]} is in no index")
-    return place.length
+_Tried = dict[ChunkId, dict[Spot, Damaged]]
+"""Where chunks were looked for in vain, and what was found there."""
 
 
 def fetch(
-    reader: ChunkReader, wants: Iterable[Want[T]], workers: int, progress: Progress, at_once: int = WINDOW_CHUNKS
+    reader: ChunkReader, wants: Iterable[Want[T]], workers: int, at_once: int = WINDOW_CHUNKS
 ) -> Iterator[Got[T]]:
     """All wanted chunks, in the order in which their packs hold them, window by window of `at_once` wants.
 
-    The `data` of a result is valid as long as it is held. A chunk that can not be had comes with its `damage`.
+    The `data` of a result is valid as long as it is held. A chunk that can not be had anywhere comes with its `damage`.
     """
     wants = iter(wants)
     while window := list(islice(wants, at_once)):
-        missing: list[Want[T]] = []
-        yield from _fetch_window(reader, window, workers, missing)
-        if missing:  # the pack went away after we looked: its chunks are elsewhere now, or lost (I-1)
-            sync_index(reader.repository, reader.index, progress)
-            lost: list[Want[T]] = []
-            yield from _fetch_window(reader, missing, workers, lost)
-            for want in lost:
-                damage = Damaged(f"content chunk {want.chunk_id.hex()[:16]}: its pack is missing")
-                yield Got(want.purpose, memoryview(b""), damage)
+        yield from _fetch_window(reader, window, workers)
 
 
-def _fetch_window(reader: ChunkReader, window: list[Want[T]], workers: int, missing: list[Want[T]]) -> Iterator[Got[T]]:
-    by_frame: dict[int, list[_Needed[T]]] = {}
-    for want in window:
-        place = reader.index.locate(want.chunk_id)
+def _fetch_window(reader: ChunkReader, window: list[Want[T]], workers: int) -> Iterator[Got[T]]:
+    """What fails is tried in its other places, then in those that the newest index names, until there are no more."""
+    tried: _Tried = {}
+    left, resyncs, newest = window, 0, False
+    while left:
+        frames, nowhere = _locate(reader, left, tried)
+        if not frames:
+            if newest or resyncs == RESYNCS:
+                break
+            reader.resync()  # a pack went away after we looked: its chunks are elsewhere now, or lost (I-1)
+            resyncs, newest = resyncs + 1, True
+            continue
+        left, newest = nowhere, False
+        for want, frame, data, damage in _get_all(reader, frames, workers):
+            if damage is None:
+                yield Got(want.purpose, data, None)
+            else:
+                tried.setdefault(want.chunk_id, {})[spot(frame)] = damage
+                left.append(want)
+    for want in left:
+        damages = list(tried.get(want.chunk_id, {}).values())
+        yield Got(want.purpose, _NOTHING, damages[-1] if damages else in_no_index(ChunkKind.CONTENT, want.chunk_id))
+
+
+def _locate(
+    reader: ChunkReader, wants: list[Want[T]], tried: _Tried
+) -> tuple[list[tuple[FrameAt, list[_Needed[T]]]], list[Want[T]]]:
+    """(frames in the order to fetch them and what is needed of each, wants with no place that was not tried)."""
+    frames: dict[int, FrameAt | None] = {}
+    needed: dict[int, list[_Needed[T]]] = {}
+    nowhere: list[Want[T]] = []
+
+    def find(chunk_id: ChunkId) -> ChunkAt | None:
+        bad = tried.get(chunk_id, {})
+        for place in reader.index.places(chunk_id) if bad else [reader.index.locate(chunk_id)]:
+            if place is None:
+                continue
+            if place.frame not in frames:
+                frames[place.frame] = reader.index.frame(place.frame)
+            frame = frames[place.frame]
+            if frame is not None and spot(frame) not in bad:
+                return place
+        return None
+
+    for want in wants:
+        place = find(want.chunk_id)
         if place is None:
-            missing.append(want)
+            nowhere.append(want)
         else:
-            by_frame.setdefault(place.frame, []).append(_Needed(place.offset, place.length, want))
-    frames = [(reader.index.frame(no), needed) for no, needed in by_frame.items()]
+            needed.setdefault(place.frame, []).append(_Needed(place.offset, place.length, want))
+    found = [(frame, needed[no]) for no, frame in frames.items() if frame is not None and no in needed]
     first_seen: dict[PackId, int] = {}
-    for frame, _ in frames:
+    for frame, _ in found:
         first_seen.setdefault(frame.pack_id, len(first_seen))
-    frames.sort(key=lambda each: (first_seen[each[0].pack_id], each[0].offset))
+    found.sort(key=lambda each: (first_seen[each[0].pack_id], each[0].offset))
+    return found, nowhere
 
-    def get(piece: _Range[T]) -> list[Got[T]] | _Range[T]:
+
+def _get_all(
+    reader: ChunkReader, frames: list[tuple[FrameAt, list[_Needed[T]]]], workers: int
+) -> Iterator[_Outcome[T]]:
+    def get(piece: _Range[T]) -> list[_Outcome[T]]:
         return _get(reader, piece)
 
-    for result in ordered_map(get, _ranges(frames), workers, workers + 1, "fetch"):
-        if isinstance(result, _Range):
-            missing += [each.want for _, needed in result.frames for each in needed]
-        else:
-            yield from result
+    for outcomes in ordered_map(get, _ranges(frames), workers, workers + 1, "fetch"):
+        yield from outcomes
 
 
 def _ranges(frames: list[tuple[FrameAt, list[_Needed[T]]]]) -> Iterator[_Range[T]]:
@@ -131,32 +178,43 @@ def _ranges(frames: list[tuple[FrameAt, list[_Needed[T]]]]) -> Iterator[_Range[T
         yield _Range(run)
 
 
-def _get(reader: ChunkReader, piece: _Range[T]) -> list[Got[T]] | _Range[T]:
-    """Worker: one request, then each frame opened once. The range itself when its pack is gone."""
+def _get(reader: ChunkReader, piece: _Range[T]) -> list[_Outcome[T]]:
+    """Worker: one request, then each frame opened once."""
     first, last = piece.frames[0][0], piece.frames[-1][0]
     offset, length = widened(first.offset, last.offset + last.stored - first.offset, first.pack_size)
+    name = names.pack(first.pack_id)
     try:
-        data = memoryview(reader.repository.storage.get(names.pack(first.pack_id), offset, length))
+        data = memoryview(reader.repository.storage.get(name, offset, length))
     except ObjectMissing:
-        return piece
-    results: list[Got[T]] = []
+        damage = Damaged(PACK_MISSING, name)
+        return [failed for frame, needed in piece.frames for failed in _failed(frame, needed, damage)]
+    outcomes: list[_Outcome[T]] = []
     for frame, needed in piece.frames:
-        results += _open(reader, frame, data[frame.offset - offset :][: frame.stored], needed)
-    return results
+        outcomes += _open(reader, frame, data[frame.offset - offset :][: frame.stored], needed)
+    return outcomes
 
 
-def _open(reader: ChunkReader, frame: FrameAt, stored: memoryview, needed: list[_Needed[T]]) -> Iterator[Got[T]]:
+def _failed(frame: FrameAt, needed: list[_Needed[T]], damage: Damaged) -> list[_Outcome[T]]:
+    return [_Outcome(each.want, frame, _NOTHING, damage) for each in needed]
+
+
+def _open(reader: ChunkReader, frame: FrameAt, stored: memoryview, needed: list[_Needed[T]]) -> list[_Outcome[T]]:
+    name = names.pack(frame.pack_id)
     try:
         raw = memoryview(bytes(reader.decode(frame, stored)))  # the decoder's buffer is used again at once
     except Damaged as e:
-        for each in needed:
-            yield Got(each.want.purpose, memoryview(b""), e)
-        return
-    for each in needed:
-        chunk = raw[each.offset : each.offset + each.length]
+        return _failed(frame, needed, e)
+    except NoUsableKey as e:  # one slot that nobody can open, forged or lost: the other frames are not its fault
+        return _failed(frame, needed, Damaged(str(e), name))
+    outcomes: list[_Outcome[T]] = []
+    for offset, length, want in needed:
+        chunk = raw[offset : offset + length]
+        damage = None
         try:
-            reader.coder.check_chunk(chunk, ChunkKind.CONTENT, each.want.chunk_id)
+            reader.coder.check_chunk(chunk, ChunkKind.CONTENT, want.chunk_id)
+            if want.length is not None and want.length != len(chunk):
+                raise Damaged(f"chunk {want.chunk_id.hex()[:16]} has another length than was relied on")
         except Damaged as e:
-            yield Got(each.want.purpose, chunk, Damaged(e.reason, names.pack(frame.pack_id)))
-        else:
-            yield Got(each.want.purpose, chunk, None)
+            damage = Damaged(e.reason, name)
+        outcomes.append(_Outcome(want, frame, chunk, damage))
+    return outcomes

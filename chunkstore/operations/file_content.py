@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from chunkstore.chunking import Chunker, read_chunks
+from chunkstore.errors import StorageFull
 from chunkstore.ids import ChunkId
 from chunkstore.keys.derivation import ChunkKind
 from chunkstore.repository.chunk_writer import ChunkWriter
@@ -51,7 +52,7 @@ class FileContent:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.ESTALE, "became something else than a file", path)
-            if status.st_size <= self._chunker.min_size:
+            if status.st_size < self._chunker.max_size and status.st_size <= self._chunker.min_size:
                 return self._store_small(descriptor, status)
             return self._store_large(descriptor, status, b"")
         finally:
@@ -88,7 +89,8 @@ class FileContent:
         try:
             size = chunks = 0
             for chunk in read_chunks(readinto, self._chunker, self._buffer):
-                ids.write(self._writer.add(ChunkKind.CONTENT, chunk))
+                chunk_id = self._writer.add(ChunkKind.CONTENT, chunk)
+                self._keep(ids, chunk_id)
                 size += len(chunk)
                 chunks += 1
                 self._tick(len(chunk))
@@ -96,6 +98,12 @@ class FileContent:
             ids.close()
             raise
         return Content(status, size, chunks, _pieces(ids))
+
+    def _keep(self, ids: tempfile.SpooledTemporaryFile[bytes], chunk_id: ChunkId) -> None:
+        try:
+            ids.write(chunk_id)
+        except OSError as e:  # must not pass for an error of the file that is read
+            raise StorageFull(f"{self._scratch}: can not keep a list of chunks: {e.strerror}") from e
 
 
 def _pieces(ids: tempfile.SpooledTemporaryFile[bytes]) -> Iterator[bytes]:

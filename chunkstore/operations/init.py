@@ -28,7 +28,14 @@ from chunkstore.keys.derivation import IndexKey
 from chunkstore.keys.opening import ReadingKey
 from chunkstore.operations.opening import newest_key_object
 from chunkstore.repository.places import Places, load_state, save_state
-from chunkstore.repository.repository import Repository, Surroundings, highest, read_config, read_repository_id
+from chunkstore.repository.repository import (
+    Repository,
+    Surroundings,
+    gone_back,
+    highest,
+    newest_config,
+    read_repository_id,
+)
 from chunkstore.storage import Storage
 
 Seal = Callable[[bytes], bytes]
@@ -127,7 +134,7 @@ def join(
     The storage is not believed: the repository's id must be `fingerprint`, or be confirmed by a person; and the key
     that comes out of the message must derive to that id. Raises `UntrustedRepository` otherwise.
     """
-    number, data, repository_id = read_repository_id(storage)
+    repository_id = read_repository_id(storage)
     if fingerprint is not None and fingerprint != repository_id:
         raise UntrustedRepository(
             f"the repository at {storage.location} has the fingerprint {repository_id.hex()}, "
@@ -137,34 +144,34 @@ def join(
         raise UntrustedRepository("not confirmed: compare the fingerprint with the one that `init` showed")
     bundle = newest_key_object(storage, bundle_id(repository_id), repository_id)
     key = sealed_keys.read_index_bundle(unseal(bundle.message), repository_id)
-    config = read_config(data, number, key)
-    reading = newest_key_object(storage, sealed_keys.newest_reading_key_id(key), repository_id)
-    client, sequence, previous = _who_it_was(around.places, repository_id) or (
-        around.random_bytes(CLIENT_ID_SIZE),
-        0,
-        b"",
-    )
+    number, config = newest_config(storage, key)
+    reading_key_id = sealed_keys.newest_reading_key_id(key)
+    reading = newest_key_object(storage, reading_key_id, repository_id)
+    # Every pack of this client will carry this message: it must hold the secret half of the key that is sealed to.
+    sealed_keys.read_reading_key(unseal(reading.message), repository_id, reading_key_id)
+    before = _who_it_was(around.places, repository_id)
     state = ClientState(
         key=key,
         recipients=_recipients(storage, key),
         messages=KeyMessages(reading.message, bundle.message),
-        client=client,
-        sequence=sequence,
-        previous=previous,
+        client=before.client if before else around.random_bytes(CLIENT_ID_SIZE),
+        sequence=before.sequence if before else 0,
+        previous=before.previous if before else b"",
         config=number,
-        generation=0,
+        generation=before.generation if before else 0,
     )
+    if before and number < before.config:
+        raise gone_back(before.config, number)
     save_state(around.places, state)
     return Repository(storage, state, config)
 
 
-def _who_it_was(places: Places, repository_id: RepositoryId) -> tuple[bytes, int, bytes] | None:
+def _who_it_was(places: Places, repository_id: RepositoryId) -> ClientState | None:
     """The client this machine is already, if its state can be read."""
     try:
-        state = load_state(places, repository_id)
+        return load_state(places, repository_id)
     except (ChunkstoreError, OSError):
         return None
-    return state.client, state.sequence, state.previous
 
 
 def _recipients(storage: Storage, key: IndexKey) -> Recipients:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from chunkstore.errors import Damaged, NoUsableKey, ObjectMissing, SnapshotNotFound
+from chunkstore.errors import Damaged, NoUsableKey, ObjectMissing, SnapshotNotFound, UnsupportedFormat
 from chunkstore.format import names, sealed_keys
 from chunkstore.format.kinds import ObjectKind
 from chunkstore.format.records import SignedRecord, decode_record
@@ -22,12 +22,12 @@ Unseal = Callable[[bytes], bytes]
 def newest_key_object(storage: Storage, key_id: bytes, repository_id: RepositoryId) -> SealedKey:
     """The newest sealing of this key. `Damaged` when there is none that is whole."""
     prefix = f"{names.KEYS}{key_id.hex()}."
-    damage = Damaged("a sealed key is missing", prefix)
+    damage: Damaged | UnsupportedFormat = Damaged("a sealed key is missing", prefix)
     for name in sorted((info.name for info in storage.list(prefix)), reverse=True):
         try:
             sealed = sealed_keys.decode(storage.get(name), name, repository_id)
-        except (Damaged, ObjectMissing) as e:
-            damage = e if isinstance(e, Damaged) else damage
+        except (Damaged, UnsupportedFormat, ObjectMissing) as e:
+            damage = damage if isinstance(e, ObjectMissing) else e
             continue
         if sealed.key_id == key_id:
             return sealed
@@ -84,7 +84,7 @@ def records(repository: Repository, progress: Progress) -> Iterator[SignedRecord
             continue
         try:
             found = read_record(repository, SnapshotId(snapshot_id))
-        except Damaged as e:
+        except (Damaged, UnsupportedFormat) as e:
             progress.warn(f"snapshot left out: {e}")
             continue
         except ObjectMissing:  # forgotten since the listing

@@ -33,6 +33,6 @@ def reading(repository: Repository, opener: Opener, around: Surroundings, progre
     index = open_local_index(around.places, repository.key.repository_id)
     try:
         sync_index(repository, index, progress)
-        yield Reading(ChunkReader(repository, index, AllKeys(repository.key, opener)))
+        yield Reading(ChunkReader(repository, index, AllKeys(repository.key, opener), progress))
     finally:
         index.close()

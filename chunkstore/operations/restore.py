@@ -15,7 +15,7 @@ from chunkstore.errors import Damaged, TargetError
 from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Entry
 from chunkstore.format.records import SnapshotRecord
 from chunkstore.ids import ID_SIZE, ChunkId
-from chunkstore.operations.fetching import Want, chunk_length, fetch
+from chunkstore.operations.fetching import Want, fetch
 from chunkstore.operations.selection import Placed, select
 from chunkstore.progress import Progress
 from chunkstore.repository.chunk_reader import ChunkReader
@@ -80,7 +80,7 @@ class _Restore:
         self._done = Restored()
 
     def run(self, entries: Iterator[Placed]) -> Restored:
-        for got in fetch(self._reader, self._wants(entries), self._workers, self._progress):
+        for got in fetch(self._reader, self._wants(entries), self._workers):
             file, offset = got.purpose
             if got.damage:
                 self._give_up(file, got.damage)
@@ -133,10 +133,10 @@ class _Restore:
                         return
                     chunk_id = ChunkId(ids[at : at + ID_SIZE])
                     # The length of a file's only chunk is checked when it is there; no look-up for small files.
-                    length = entry.size if entry.chunks == 1 else chunk_length(self._reader, chunk_id, self._progress)
+                    length = entry.size if entry.chunks == 1 else self._reader.length(chunk_id)
                     if offset + length > entry.size:
                         raise Damaged("its chunks are longer than the file")
-                    yield Want(chunk_id, (file, offset))
+                    yield Want(chunk_id, (file, offset), length)
                     offset += length
             if offset != entry.size:
                 raise Damaged("its chunks are shorter than the file")

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chunkstore.chunking import make_chunker, parse_chunker
-from chunkstore.errors import Interrupted, SourceError, StorageError
+from chunkstore.errors import Fenced, Interrupted, SourceError, StorageError
 from chunkstore.format.client_state import ClientState
-from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Row, join
-from chunkstore.format.records import SignedRecord, SnapshotRecord
+from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Entry, Row, join
+from chunkstore.format.records import SignedRecord, SnapshotRecord, stored_time
 from chunkstore.operations.estimate import estimate
-from chunkstore.operations.file_content import FileContent, known
+from chunkstore.operations.file_content import Content, FileContent, known
 from chunkstore.operations.last_manifest import LastManifest, Match
 from chunkstore.operations.statistics import Statistics
 from chunkstore.progress import Progress
@@ -31,7 +31,10 @@ from chunkstore.tree.display import display_path
 from chunkstore.tree.reading import entry_of, kind_of, read_link
 from chunkstore.tree.walk import ancestors, never, walk
 
-
+_TIMES = 2**63 - 1
+"""Nanoseconds: what an entry can hold, and kernels that follow the limits of their file systems."""
+_CHECK_BYTES = 64 << 10
+"""Read between two looks at the clock and at who wants the run to stop; directories are looked at one by one."""
 _COMPARED_IDS = 32_768
 """A file of more chunks that had to be read again counts as changed: its ids are not held in memory to see."""
 
@@ -84,20 +87,23 @@ class Run:
         self._around = around
         self._progress = progress
         self._index = index
-        self._started = around.clock()
+        self._started = stored_time(around.clock())
+        self._unchecked = 0
         self._statistics = Statistics()
         self._problems: list[str] = []
         self._session = WriteSession(repository, index, around, progress)
+        for path in missing:
+            self._problem(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), asked_for=True)
 
     def run(self) -> SnapshotResult:
         key, around = self._repository.key, self._around
         directory = around.places.cache_directory(key.repository_id)
         name = cache_name(around.host, self._roots)
         parameters = parse_chunker(self._repository.config.chunker)
-        header = CacheHeader(self._session.id, self._session.generation, self._started)
+        header = CacheHeader(self._session.id, self._session.generation, self._index.losses, self._started)
         with contextlib.ExitStack() as stack:
             stack.callback(self._end_session)
-            log = ManifestCacheWriter(directory, name, header)
+            log = ManifestCacheWriter(directory, name, header, self._progress.warn)
             stack.callback(log.close)
             cache = open_manifest_cache(directory, name)
             if cache:
@@ -125,8 +131,13 @@ class Run:
         return SnapshotResult(signed, self._statistics, tuple(self._problems))
 
     def _may_take_over(self, last: CacheHeader) -> bool:
-        """Chunks of unchanged files need no look-up when no prune was or is under way since (design, section 5)."""
-        return not self._session.condemned.plan_open and self._session.generation == last.generation
+        """Chunks of unchanged files need no look-up when no prune was or is under way since (design, section 5).
+
+        Nor may the local index have lost anything: an index object that is gone from the repository, or a repository
+        that was set back to an older copy, shows as rows that went.
+        """
+        same = self._session.generation == last.generation and self._index.losses == last.losses
+        return same and not self._session.condemned.plan_open
 
     def _end_session(self) -> None:
         with contextlib.suppress(StorageError):  # a session that is left behind delays a prune, no more
@@ -140,7 +151,7 @@ class Run:
             self._last.finish()
             roots = self._manifest.finish()
             self._writer.flush()
-        except Interrupted:
+        except (Interrupted, Fenced):
             self._writer.flush()  # publish what was stored, so that the next run finds it
             raise
         return roots
@@ -165,19 +176,31 @@ class Run:
         try:
             kind = kind_of(status.st_mode)
             if kind == FILE:
-                self._file(parent, name, path, match)
-                return
+                self._progress.current(path)
+                content = self._content.store(path)
             extra: dict[str, Any] | None = {"target": read_link(path)} if kind == SYMLINK else None
-        except (OSError, SourceError) as e:
+        except (OSError, SourceError) as e:  # of the source alone: what writes to the cache raises errors of ours
             self._problem(path, e)
             return
+        if kind == FILE:
+            self._file(parent, name, content, match)
+            return
+        entry = self._entry_of(name, status, 0, extra)
         above = path in self._ancestors
-        if above:
-            extra = {"ancestor": True}
+        if above:  # its times say what happened beside the roots: recorded, they would make every manifest new
+            entry = entry._replace(mtime_ns=0, ctime_ns=0, inode=0, extra={"ancestor": True})
         self._last.interrupt()
-        self._manifest.add(parent, entry_of(name, status, 0, extra))
+        self._manifest.add(parent, entry)
         if not above:
             self._count_other(kind)
+
+    def _entry_of(self, name: bytes, status: os.stat_result, chunks: int, extra: dict[str, Any] | None) -> Entry:
+        entry = entry_of(name, status, chunks, extra)
+        if max(abs(entry.mtime_ns), abs(entry.ctime_ns)) < _TIMES:
+            return entry
+        self._progress.warn(f"{display_path(name)}: its time is beyond the year 2262 and was cut to it")
+        mtime, ctime = (max(-_TIMES, min(time, _TIMES)) for time in (entry.mtime_ns, entry.ctime_ns))
+        return entry._replace(mtime_ns=mtime, ctime_ns=ctime)
 
     def _count_kept(self, row: Row) -> None:
         kind, size, extra = row[1], row[8], row[10]
@@ -190,13 +213,10 @@ class Run:
     def _still_stored(self, match: Match) -> bool:
         return not (self._look_up and match.row[9]) or known(self._writer, self._last.ids(match))
 
-    def _file(self, parent: bytes, name: bytes, path: bytes, match: Match | None) -> None:
-        progress = self._progress
-        progress.current(path)
-        content = self._content.store(path)
-        progress.advance(1, 0)
+    def _file(self, parent: bytes, name: bytes, content: Content, match: Match | None) -> None:
+        self._progress.advance(1, 0)
         self._statistics.bytes_read += content.size
-        entry = entry_of(name, content.status, content.chunks, None)
+        entry = self._entry_of(name, content.status, content.chunks, None)
         if entry.size != content.size:
             entry = entry._replace(size=content.size)
         if match is not None and entry == match.entry and entry.chunks <= _COMPARED_IDS:
@@ -216,18 +236,20 @@ class Run:
 
     def _tick_content(self, size: int) -> None:
         self._progress.advance(0, size)
-        if size > 65536:
+        self._unchecked += size
+        if self._unchecked >= _CHECK_BYTES:
             self._check()
 
     def _check(self) -> None:
+        self._unchecked = 0
         self._session.beat()
         if self._around.stop():
             raise Interrupted("interrupted; what was stored so far will be used by the next snapshot")
 
-    def _problem(self, path: bytes, error: Exception) -> None:
+    def _problem(self, path: bytes, error: Exception, *, asked_for: bool = False) -> None:
         shown = display_path(path)
-        vanished = isinstance(error, OSError) and error.errno == errno.ENOENT and path not in self._roots
-        if vanished:
+        vanished = isinstance(error, OSError) and error.errno == errno.ENOENT
+        if vanished and not asked_for and path not in self._roots:
             self._statistics.vanished += 1
             self._progress.warn(f"vanished while the snapshot ran: {shown}")
             return
@@ -272,12 +294,12 @@ class Run:
         counted.duration_ns = max(end - self._started, 0)
 
     def _record(self, roots: Roots, state: ClientState) -> SnapshotRecord:
-        around, end = self._around, self._around.clock()
+        around, end = self._around, stored_time(self._around.clock())
         self._count_written(end)
         return SnapshotRecord(
             id=self._session.id,
-            time=max(self._started, 0),
-            end=max(end, 0),
+            time=self._started,
+            end=end,
             host=around.host,
             user=around.user,
             roots=tuple(self._roots),

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from chunkstore.errors import Damaged
-from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Components, Entry, components, join
+from chunkstore.format.entries import FILE, SYMLINK, Entry, join
 from chunkstore.ids import ID_SIZE, ChunkId
-from chunkstore.operations.fetching import Want, chunk_length, fetch
+from chunkstore.operations.extras import Extras
+from chunkstore.operations.fetching import Want, fetch
 from chunkstore.operations.selection import Placed
 from chunkstore.progress import Progress
 from chunkstore.repository.chunk_reader import ChunkReader
 from chunkstore.repository.manifest_reader import ManifestReader
 from chunkstore.tree.display import display_path
-from chunkstore.tree.reading import kind_of, open_source, read_link
+from chunkstore.tree.reading import kind_of, lstat_source, open_source, read_link
 
 _OPEN_FILES = 64
 
@@ -68,21 +68,18 @@ class _Verify:
         self._owner = os.geteuid() == 0
         self._done = Verified()
         self._open: OrderedDict[bytes, int] = OrderedDict()
-        self._directory: bytes | None = None
-        self._names: set[bytes] = set()
-        self._below: list[bytes] = []
-        self._to_come: deque[bytes] = deque()
+        self._extras = Extras(self._report)
 
     def run(self, entries: Iterator[Placed]) -> Verified:
         try:
-            for got in fetch(self._reader, self._wants(entries), self._workers, self._progress):
+            for got in fetch(self._reader, self._wants(entries), self._workers):
                 file, offset = got.purpose
                 if got.damage:
-                    self._done.damaged += 1
-                    self._differs(file, f"stored content is damaged: {got.damage}")
+                    self._is_damaged(file, got.damage)
                 else:
                     self._compare(file, offset, got.data)
         finally:
+            self._extras.close()
             while self._open:
                 os.close(self._open.popitem()[1])
         return self._done
@@ -91,13 +88,13 @@ class _Verify:
         for placed in entries:
             entry = placed.found.entry
             path = join(self._base, placed.relative) if placed.relative else self._base
-            self._follow(path, placed)
+            self._extras.follow(path, entry)
             file = _File(path, entry)
             self._done.files += entry.kind == FILE
             self._progress.advance(1, 0)
             if self._same_metadata(file) and entry.kind == FILE:
                 yield from self._chunks(file, placed)
-        self._leave_directory(None)
+        self._extras.end()
 
     def _chunks(self, file: _File, placed: Placed) -> Iterator[Want[tuple[_File, int]]]:
         offset = 0
@@ -105,13 +102,13 @@ class _Verify:
             for ids in self._manifest.ids(placed.found):
                 for at in range(0, len(ids), ID_SIZE):
                     chunk_id = ChunkId(ids[at : at + ID_SIZE])
-                    yield Want(chunk_id, (file, offset))
-                    offset += chunk_length(self._reader, chunk_id, self._progress)
+                    length = self._reader.length(chunk_id)
+                    yield Want(chunk_id, (file, offset), length)
+                    offset += length
             if offset != file.entry.size:
                 raise Damaged("its chunks do not add up to its size")
         except Damaged as e:
-            self._done.damaged += 1
-            self._differs(file, f"stored content is damaged: {e}")
+            self._is_damaged(file, e)
 
     # -- content
 
@@ -142,7 +139,7 @@ class _Verify:
     def _same_metadata(self, file: _File) -> bool:
         entry, path = file.entry, file.path
         try:
-            status = os.stat(path) if entry.ancestor else os.lstat(path)
+            status = os.stat(path) if entry.ancestor else lstat_source(path)
             if kind_of(status.st_mode) != entry.kind:
                 self._differs(file, "is of another kind now")
                 return False
@@ -169,45 +166,17 @@ class _Verify:
         if status.st_mtime_ns != entry.mtime_ns:
             wrong.append("modification time differs")
         if wrong:
-            self._done.differences.append(f"{display_path(file.path)}: {', '.join(wrong)}")
+            self._report(file.path, ", ".join(wrong))
         return True
-
-    # -- what the snapshot does not have
-
-    def _follow(self, path: bytes, placed: Placed) -> None:
-        """Follow the entries of each directory, to see at its end what else is in it.
-
-        Directories come depth first, so those that are passed over have no entry in the snapshot at all.
-        """
-        entry = placed.found.entry
-        if entry.ancestor:
-            return
-        if placed.relative:
-            parent = os.path.dirname(path)
-            if parent != self._directory:
-                self._leave_directory(components(parent))
-                self._directory = parent
-            self._names.add(os.path.basename(path))
-        if entry.kind == DIRECTORY:
-            self._below.append(path)
-
-    def _leave_directory(self, following: Components | None) -> None:
-        """The entries of a directory are complete; `following` is the next one that has any."""
-        if self._directory is not None:
-            self._report_extras(self._directory, self._names)
-        self._to_come.extendleft(reversed(self._below))
-        self._directory, self._names, self._below = None, set(), []
-        while self._to_come and (following is None or components(self._to_come[0]) <= following):
-            passed = self._to_come.popleft()
-            if components(passed) != following:
-                self._report_extras(passed, set())
-
-    def _report_extras(self, directory: bytes, names: set[bytes]) -> None:
-        with contextlib.suppress(OSError):
-            for extra in sorted(set(os.listdir(directory)) - names):
-                self._done.differences.append(f"{display_path(join(directory, extra))}: not in the snapshot")
 
     def _differs(self, file: _File, how: str) -> None:
         if not file.different:
             file.different = True
-            self._done.differences.append(f"{display_path(file.path)}: {how}")
+            self._report(file.path, how)
+
+    def _is_damaged(self, file: _File, damage: Damaged) -> None:
+        self._done.damaged += not file.different
+        self._differs(file, f"stored content is damaged: {damage}")
+
+    def _report(self, path: bytes, how: str) -> None:
+        self._done.differences.append(f"{display_path(path)}: {how}")

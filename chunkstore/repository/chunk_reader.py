@@ -9,17 +9,25 @@ from chunkstore.compression import DEFAULT_LEVEL
 from chunkstore.errors import Damaged, NoUsableKey, ObjectMissing
 from chunkstore.format import names
 from chunkstore.format.pack import MAX_FRAME, Slot, SlotType
-from chunkstore.ids import ChunkId
+from chunkstore.ids import ChunkId, PackId
 from chunkstore.keys.derivation import LEDGER_KEY_ID_SIZE, SALT_SIZE, ChunkKind, IndexKey
 from chunkstore.keys.opening import Opener
 from chunkstore.keys.sealing import FrameKey, SealedDataKey
+from chunkstore.progress import Progress, Silent
 from chunkstore.repository.frames import FrameCoder
-from chunkstore.repository.local_index import FrameAt, LocalIndex
+from chunkstore.repository.index_sync import sync_index
+from chunkstore.repository.local_index import ChunkAt, FrameAt, LocalIndex
 from chunkstore.repository.repository import Repository
 
 RANGE_STEP = 64 << 10
 """Ranges of packs are widened to multiples of this, so that a storage does not learn where frames begin and end."""
+RESYNCS = 5
+"""How often the index is synced again for what is not there: so many prunes may go on during one read."""
+PACK_MISSING = "the pack is missing"
 _CACHED_FRAMES = 16
+
+Spot = tuple[PackId, int]
+"""The pack of a frame and the frame's offset in it: the same in every index, unlike numbers of frames."""
 
 
 class FrameKeys(Protocol):
@@ -64,32 +72,81 @@ def widened(offset: int, length: int, pack_size: int) -> tuple[int, int]:
     return start, max(end, offset + length) - start
 
 
-class ChunkReader:
-    """Fetches single chunks, keeping the last few frames: for manifests and small reads."""
+def spot(frame: FrameAt) -> Spot:
+    return frame.pack_id, frame.offset
 
-    def __init__(self, repository: Repository, index: LocalIndex, keys: FrameKeys) -> None:
+
+def in_no_index(kind: ChunkKind, chunk_id: ChunkId) -> Damaged:
+    """The error for a chunk that the newest index does not name."""
+    return Damaged(f"{kind.name.lower()} chunk {chunk_id.hex()[:16]} is in no index")
+
+
+class ChunkReader:
+    """Fetches single chunks, keeping the last few frames: for manifests and small reads.
+
+    A chunk that is not where the index says is looked for in its other places, then where the newest index says, for a
+    prune may have moved it (I-1).
+    """
+
+    def __init__(
+        self, repository: Repository, index: LocalIndex, keys: FrameKeys, progress: Progress | None = None
+    ) -> None:
         key = repository.key
         self.repository = repository
         self.index = index
         self.keys = keys
         self.coder = FrameCoder(key.repository_id, key.chunk_id_keys, MAX_FRAME, DEFAULT_LEVEL, _no_random)
-        self._frames: OrderedDict[int, bytes] = OrderedDict()
+        self._progress = progress or Silent()
+        self._frames: OrderedDict[Spot, bytes] = OrderedDict()
+        self._in_vain = 0
 
     def read(self, kind: ChunkKind, chunk_id: ChunkId) -> bytes:
-        """The chunk, checked against its id. `Damaged` when it is not there or not what it must be."""
+        """The chunk, checked against its id. `Damaged` when it is nowhere, or nowhere what it must be."""
+        failed: dict[Spot, Damaged | NoUsableKey] = {}
+        for attempt in range(RESYNCS + 1):
+            if attempt:
+                self.resync()
+            before = len(failed)
+            for place in self.index.places(chunk_id):
+                frame = self.index.frame(place.frame)
+                if frame is None or spot(frame) in failed:
+                    continue
+                try:
+                    return self._read_at(frame, place, kind, chunk_id)
+                except (Damaged, NoUsableKey) as e:
+                    failed[spot(frame)] = e
+            if attempt and len(failed) == before:  # the newest index names no other place
+                break
+        raise next(reversed(failed.values()), None) or in_no_index(kind, chunk_id)
+
+    def length(self, chunk_id: ChunkId) -> int:
+        """Length of a content chunk in bytes, as the index has it. `Damaged` when the newest one does not name it."""
         place = self.index.locate(chunk_id)
+        if place is None and self._in_vain < RESYNCS:  # where much is lost, not one listing for each chunk
+            self.resync()
+            place = self.index.locate(chunk_id)
+            self._in_vain = 0 if place else self._in_vain + 1
         if place is None:
-            raise Damaged(f"{kind.name.lower()} chunk {chunk_id.hex()[:16]} is in no index")
-        raw = self._frames.get(place.frame)
+            raise in_no_index(ChunkKind.CONTENT, chunk_id)
+        return place.length
+
+    def resync(self) -> None:
+        """Bring the index in line with the repository again; what it said before may not hold any more."""
+        sync_index(self.repository, self.index, self._progress)
+
+    def _read_at(self, frame: FrameAt, place: ChunkAt, kind: ChunkKind, chunk_id: ChunkId) -> bytes:
+        raw = self._frames.get(spot(frame))
         if raw is None:
-            raw = self._fetch(self.index.frame(place.frame))
-            self._frames[place.frame] = raw
+            raw = self._frames[spot(frame)] = self._fetch(frame)
             if len(self._frames) > _CACHED_FRAMES:
                 self._frames.popitem(last=False)
         else:
-            self._frames.move_to_end(place.frame)
+            self._frames.move_to_end(spot(frame))
         chunk = raw[place.offset : place.offset + place.length]
-        self.coder.check_chunk(memoryview(chunk), kind, chunk_id)
+        try:
+            self.coder.check_chunk(memoryview(chunk), kind, chunk_id)
+        except Damaged as e:
+            raise Damaged(e.reason, names.pack(frame.pack_id)) from e
         return chunk
 
     def _fetch(self, frame: FrameAt) -> bytes:
@@ -98,7 +155,7 @@ class ChunkReader:
         try:
             data = self.repository.storage.get(name, offset, length)
         except ObjectMissing as e:
-            raise Damaged("the pack is missing", name) from e
+            raise Damaged(PACK_MISSING, name) from e
         return bytes(self.decode(frame, memoryview(data)[frame.offset - offset :][: frame.stored]))
 
     def decode(self, frame: FrameAt, stored: memoryview) -> memoryview:

@@ -15,6 +15,7 @@ from chunkstore.compression import DEFAULT_LEVEL
 from chunkstore.errors import Damaged, InvalidArgument
 from chunkstore.format import names
 from chunkstore.format import pack as packs
+from chunkstore.format.entries import MAX_SEGMENT
 from chunkstore.format.index import RunIndex, encode_run_index
 from chunkstore.format.kinds import ObjectKind
 from chunkstore.format.pack import Frame, PackInfo, Slot, SlotType
@@ -100,7 +101,7 @@ class ChunkWriter:
         self._id_keys = key.chunk_id_keys
         self._frame_size = {ChunkKind.CONTENT: config.frame_size}
         self._frame_size[ChunkKind.MANIFEST] = self._frame_size[ChunkKind.REFERENCE] = config.frame_size // 4
-        self._capacity = max(config.frame_size, max_chunk)
+        self._capacity = max(config.frame_size, max_chunk, MAX_SEGMENT)
         self._slots, self._frame_keys = self._make_keys()
         self._coder = FrameCoder(key.repository_id, self._id_keys, self._capacity, options.level, random_bytes)
         self._free: list[bytearray] = []
@@ -180,8 +181,8 @@ class ChunkWriter:
 
     def _frame_for(self, kind: ChunkKind, size: int) -> OpenFrame:
         """The open frame of this kind, with room for `size` bytes."""
-        if size > self._capacity:
-            raise InvalidArgument(f"a chunk of {size} bytes is larger than the repository's frames")
+        if not 0 < size <= self._capacity:
+            raise InvalidArgument(f"a chunk of {size} bytes does not fit the repository's frames")
         frame = self._open.get(kind)
         if frame is not None and frame.used and frame.used + size > self._frame_size[kind]:
             self._close_frame(frame)

@@ -20,7 +20,7 @@ class OpenFrame:
     """A frame that is being filled: a buffer that is used again and again, and what is in it so far."""
 
     kind: ChunkKind
-    buffer: bytearray
+    buffer: bytearray = field(repr=False)
     used: int = 0
     ids: list[ChunkId] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)

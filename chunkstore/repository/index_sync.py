@@ -2,68 +2,100 @@
 
 from __future__ import annotations
 
-from chunkstore.errors import Damaged, ObjectMissing, UntrustedRepository
+from collections.abc import Callable
+from functools import partial
+
+from chunkstore.errors import Damaged, ObjectMissing, UnsupportedFormat, UntrustedRepository
 from chunkstore.format import names
 from chunkstore.format.index import Generation, decode_generation, decode_run_index, decode_segment
 from chunkstore.format.kinds import ObjectKind
 from chunkstore.format.pack import PackInfo
 from chunkstore.progress import Progress
 from chunkstore.repository.local_index import LocalIndex
-from chunkstore.repository.repository import Repository, highest
+from chunkstore.repository.repository import Repository, numbers
 
 _ATTEMPTS = 5
 _EMPTY = Generation(0, (), frozenset(), frozenset())
 
 
-def sync_index(repository: Repository, index: LocalIndex, progress: Progress) -> None:
+class _ChangedMeanwhile(Exception):
+    """Another process of this machine brought the same local index in line with another generation."""
+
+
+def sync_index(repository: Repository, index: LocalIndex, progress: Progress) -> bool:
     """Fetch what is new; drop what is gone in the transaction that sets the generation.
 
     An index object that is not authentic is reported and left out: what only it names counts as absent, so it is
-    stored again. A generation lower than one seen before raises `UntrustedRepository`.
+    stored again. False when that is so for the highest generation: what it dropped may then be in the local index, so
+    a writer must not rely on anything. A generation lower than one seen before raises `UntrustedRepository`.
     """
-    for attempt in range(_ATTEMPTS):
+    for left in range(_ATTEMPTS, -1, -1):
         try:
-            _sync_once(repository, index, progress)
-        except ObjectMissing:  # a compaction went on between the listing and the reading: look again
-            if attempt == _ATTEMPTS - 1:
+            return _sync_once(repository, index, progress)
+        except ObjectMissing:  # a compaction went on between the listing and the reading
+            if not left:
                 raise
-        else:
-            return
+        except _ChangedMeanwhile:
+            if not left:
+                raise Damaged("the index changes faster than it can be read", names.GENERATIONS) from None
+    raise AssertionError
 
 
-def _sync_once(repository: Repository, index: LocalIndex, progress: Progress) -> None:
+def _sync_once(repository: Repository, index: LocalIndex, progress: Progress) -> bool:
+    # What is here is looked at first. Other processes share the local index: what they add meanwhile stays, and when
+    # they have moved it to another generation, what was listed here before must not be mixed with it.
+    here, seen = index.sources(), index.generation
     # Runs are listed before generations: a run that was absorbed in between is in the generation that is read then.
     runs = {info.name for info in repository.storage.list(names.RUNS)}
-    generation = _newest_generation(repository)
-    if generation.number < max(repository.state.generation, index.generation):
+    generation, certain = _newest_generation(repository, progress)
+    if generation.number < max(repository.state.generation, seen):
+        if not certain:
+            return False
+        if index.generation != seen:
+            raise _ChangedMeanwhile
         raise UntrustedRepository(
             "the repository's index went back to an older generation: somebody restored an old copy of it, "
             "or removes objects"
         )
     wanted = {names.segment(d) for d in generation.segments} | (runs - generation.absorbed)
-    here = index.sources()
-    if generation.number == index.generation and wanted == here:
-        return
+    if generation.number == seen and wanted == here:
+        return certain
+
+    def unless_changed(work: Callable[[], None]) -> None:
+        def checked() -> None:
+            if index.generation != seen:
+                raise _ChangedMeanwhile
+            work()
+
+        index.change(checked)
+
     # One object at a time, so that memory does not grow with the index. Rows that come early do no harm: they are
     # what the repository holds; only what goes has to go together with the generation that says so.
     for name in sorted(wanted - here):
         packs = [p for p in _read(repository, name, progress) if p.pack_id not in generation.dropped]
-        index.change(lambda name=name, packs=packs: index.add_source(name, packs))  # type: ignore[misc]
+        unless_changed(partial(index.add_source, name, packs))
 
     def bring_in_line() -> None:
-        index.keep_sources(wanted)
+        index.drop_sources(here - wanted)
         index.drop_packs(generation.dropped)
         index.set_generation(generation.number)
 
-    index.change(bring_in_line)
+    unless_changed(bring_in_line)
+    return certain
 
 
-def _newest_generation(repository: Repository) -> Generation:
-    number = highest(repository.storage, names.GENERATIONS)
-    if number is None:
-        return _EMPTY
-    _, body = repository.read(names.generation(number), ObjectKind.GENERATION)
-    return decode_generation(body, number)
+def _newest_generation(repository: Repository, progress: Progress) -> tuple[Generation, bool]:
+    """The highest generation that is authentic, and whether there is nothing above it: rubbish is reported."""
+    certain = True
+    for number in sorted(numbers(repository.storage, names.GENERATIONS), reverse=True):
+        name = names.generation(number)
+        try:
+            _, body = repository.read(name, ObjectKind.GENERATION)
+            return decode_generation(body, number), certain
+        except (Damaged, UnsupportedFormat) as e:
+            certain = False
+            progress.warn(f"index generation left out: {name}: {e}")
+    return _EMPTY, certain
 
 
 def _read(repository: Repository, name: str, progress: Progress) -> tuple[PackInfo, ...]:
@@ -73,6 +105,6 @@ def _read(repository: Repository, name: str, progress: Progress) -> tuple[PackIn
             return decode_run_index(body).packs
         _, body = repository.read(name, ObjectKind.INDEX_SEGMENT)
         return decode_segment(body, bytes.fromhex(name[len(names.SEGMENTS) :])).packs
-    except Damaged as e:
-        progress.warn(f"index object left out: {name}: {e.reason}")
+    except (Damaged, UnsupportedFormat) as e:
+        progress.warn(f"index object left out: {name}: {e}")
         return ()

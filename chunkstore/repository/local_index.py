@@ -15,26 +15,13 @@ from typing import NamedTuple
 from chunkstore.format.pack import PackInfo, Slot, SlotType
 from chunkstore.ids import ChunkId, PackId, RepositoryId
 from chunkstore.keys.derivation import ChunkKind
+from chunkstore.repository.index_file import IndexFile
 from chunkstore.repository.places import Places
 
-_VERSION = 1
-_CACHE_KIB = 16 * 1024
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS facts(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS sources(no INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS packs(
-    no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, source INTEGER NOT NULL, plane INTEGER NOT NULL, size INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS slots(
-    pack INTEGER NOT NULL, no INTEGER NOT NULL, type INTEGER NOT NULL, key_id BLOB NOT NULL, opener BLOB NOT NULL,
-    sealed BLOB NOT NULL, PRIMARY KEY(pack, no)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS frames(
-    no INTEGER PRIMARY KEY, pack INTEGER NOT NULL, slot INTEGER NOT NULL, kind INTEGER NOT NULL, offset INTEGER NOT NULL,
-    stored INTEGER NOT NULL, raw INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS chunks(
-    id BLOB NOT NULL, frame INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
-    PRIMARY KEY(id, frame)) WITHOUT ROWID;
-CREATE TEMP TABLE condemned(pack INTEGER PRIMARY KEY);
-"""
+_FRAME = (
+    "SELECT p.id, p.size, s.type, s.key_id, s.opener, s.sealed, f.kind, f.offset, f.stored, f.raw FROM frames f "
+    "JOIN packs p ON p.no=f.pack JOIN slots s ON s.pack=f.pack AND s.no=f.slot WHERE f.no=?"
+)
 
 
 class FrameAt(NamedTuple):
@@ -62,54 +49,39 @@ class LocalIndex:
     """Used by one thread. A file that sqlite can not read is thrown away and built anew."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._db = self._open()
-        except sqlite3.DatabaseError:
-            self._discard()
-            self._db = self._open()
+        self._file = IndexFile(path)
+        self._db = self._file.db
+        self._guarded = self._file.guarded
         self._lookup = self._db.cursor()
         self._condemned = False
         self._reading = False
 
-    def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=120, isolation_level=None)
-        try:
-            self._path.chmod(0o600)
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-            db.executescript(_SCHEMA)
-            row = db.execute("SELECT value FROM facts WHERE name='version'").fetchone()
-            if row is None:
-                db.execute("INSERT OR IGNORE INTO facts VALUES('version', ?)", (_VERSION,))
-            elif row[0] != _VERSION:
-                raise sqlite3.DatabaseError("another version")
-        except sqlite3.DatabaseError:
-            db.close()
-            raise
-        return db
-
-    def _discard(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                self._path.with_name(self._path.name + suffix).unlink()
-
     def close(self) -> None:
-        self._end_reading()
-        self._db.close()
+        with contextlib.suppress(sqlite3.Error):
+            self._end_reading()
+        self._file.close()
 
     # -- what is in it
 
     def sources(self) -> set[str]:
         """Names of the index objects whose rows are here."""
-        return {name for (name,) in self._db.execute("SELECT name FROM sources")}
+        with self._guarded():
+            return {name for (name,) in self._db.execute("SELECT name FROM sources")}
 
     @property
     def generation(self) -> int:
         """Number of the generation it was last brought in line with; 0 before the first."""
-        row = self._db.execute("SELECT value FROM facts WHERE name='generation'").fetchone()
-        return row[0] if row else 0
+        return self._fact("generation")
+
+    @property
+    def losses(self) -> int:
+        """A number that is another one whenever rows have gone since, or the whole index was built anew."""
+        return self._fact("losses")
+
+    def _fact(self, name: str) -> int:
+        with self._guarded():
+            row = self._db.execute("SELECT value FROM facts WHERE name=?", (name,)).fetchone()
+            return row[0] if row else 0
 
     def chunk_count(self) -> int:
         """Rows; counts them all, so not for hot paths."""
@@ -126,14 +98,16 @@ class LocalIndex:
 
     def change(self, work: Callable[[], None]) -> None:
         """Run `work` in one transaction: readers see all of it or nothing."""
-        self._end_reading()
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            work()
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+        with self._guarded():
+            self._end_reading()
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                work()
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
 
     def _begin_reading(self) -> None:
         """Look-ups between two changes share one transaction: on its own each would lock and unlock files."""
@@ -149,18 +123,17 @@ class LocalIndex:
         self._db.execute("INSERT OR REPLACE INTO facts VALUES('generation', ?)", (number,))
 
     def add_source(self, name: str, packs: Iterable[PackInfo]) -> None:
-        """Rows of one index object. A pack that is known already only changes its source."""
-        cursor = self._db.execute("INSERT OR IGNORE INTO sources(name) VALUES(?)", (name,))
+        """Rows of one index object. A pack that is known already is named by one more."""
+        self._db.execute("INSERT OR IGNORE INTO sources(name) VALUES(?)", (name,))
         source = self._db.execute("SELECT no FROM sources WHERE name=?", (name,)).fetchone()[0]
         for info in packs:
             cursor = self._db.execute(
-                "INSERT OR IGNORE INTO packs(id, source, plane, size) VALUES(?,?,?,?)",
-                (info.pack_id, source, int(info.plane), info.size),
+                "INSERT OR IGNORE INTO packs(id, plane, size) VALUES(?,?,?)",
+                (info.pack_id, int(info.plane), info.size),
             )
             if cursor.rowcount:
                 self._add_pack(cursor.lastrowid or 0, info)
-            else:
-                self._db.execute("UPDATE packs SET source=? WHERE id=?", (source, info.pack_id))
+            self._db.execute("INSERT OR IGNORE INTO named SELECT ?, no FROM packs WHERE id=?", (source, info.pack_id))
 
     def _add_pack(self, pack: int, info: PackInfo) -> None:
         self._db.executemany(
@@ -181,12 +154,17 @@ class LocalIndex:
         self._db.executemany("INSERT OR IGNORE INTO chunks VALUES(?,?,?,?)", rows)
 
     def keep_sources(self, wanted: set[str]) -> None:
-        """Drop the rows of every pack whose source is not wanted any more."""
-        gone = [(name,) for name in self.sources() - wanted]
-        if not gone:
+        """Drop every other source, and the rows of packs that no source names any more."""
+        self.drop_sources(self.sources() - wanted)
+
+    def drop_sources(self, gone: Iterable[str]) -> None:
+        """Drop these sources, and the rows of packs that no other source names."""
+        names = [(name,) for name in gone]
+        if not names:
             return
-        self._db.executemany("DELETE FROM sources WHERE name=?", gone)
-        self._drop_packs("source NOT IN (SELECT no FROM sources)")
+        self._db.executemany("DELETE FROM sources WHERE name=?", names)
+        self._db.execute("DELETE FROM named WHERE source NOT IN (SELECT no FROM sources)")
+        self._drop_packs("no NOT IN (SELECT pack FROM named)")
 
     def drop_packs(self, ids: Iterable[PackId]) -> None:
         """Drop these packs, whatever index object names them."""
@@ -197,17 +175,24 @@ class LocalIndex:
 
     def _drop_packs(self, which: str) -> None:
         dead = f"SELECT no FROM packs WHERE {which}"  # noqa: S608  a constant of this module
+        if self._db.execute(f"{dead} LIMIT 1").fetchone() is None:
+            return
         frames = f"SELECT no FROM frames WHERE pack IN ({dead})"  # noqa: S608
         self._db.execute(f"DELETE FROM chunks WHERE frame IN ({frames})")  # noqa: S608
-        self._db.execute(f"DELETE FROM frames WHERE pack IN ({dead})")  # noqa: S608
-        self._db.execute(f"DELETE FROM slots WHERE pack IN ({dead})")  # noqa: S608
+        for table in ("frames", "slots", "named"):
+            self._db.execute(f"DELETE FROM {table} WHERE pack IN ({dead})")  # noqa: S608
         self._db.execute(f"DELETE FROM packs WHERE {which}")  # noqa: S608
+        self._db.execute("UPDATE facts SET value=value+1 WHERE name='losses'")
 
     # -- asking
 
     def condemn(self, packs: Iterable[PackId], *, everything: bool = False) -> None:
         """From now on `knows` does not count chunks in these packs (I-4), or in any pack that is here now."""
-        self._end_reading()
+        with self._guarded():
+            self._end_reading()
+            self._condemn(packs, everything)
+
+    def _condemn(self, packs: Iterable[PackId], everything: bool) -> None:
         self._db.execute("DELETE FROM condemned")
         self._db.executemany(
             "INSERT OR IGNORE INTO condemned SELECT no FROM packs WHERE id=?", [(each,) for each in packs]
@@ -218,6 +203,10 @@ class LocalIndex:
 
     def knows(self, chunk_id: ChunkId) -> bool:
         """Whether the chunk is in a pack that may be relied on."""
+        with self._guarded():
+            return self._knows(chunk_id)
+
+    def _knows(self, chunk_id: ChunkId) -> bool:
         if not self._reading:
             self._begin_reading()
         if not self._condemned:
@@ -233,23 +222,22 @@ class LocalIndex:
 
     def locate(self, chunk_id: ChunkId) -> ChunkAt | None:
         """One place of the chunk."""
-        if not self._reading:
-            self._begin_reading()
-        row = self._lookup.execute("SELECT frame, offset, length FROM chunks WHERE id=?", (chunk_id,)).fetchone()
+        with self._guarded():
+            if not self._reading:
+                self._begin_reading()
+            row = self._lookup.execute("SELECT frame, offset, length FROM chunks WHERE id=?", (chunk_id,)).fetchone()
         return ChunkAt._make(row) if row else None
 
     def places(self, chunk_id: ChunkId) -> list[ChunkAt]:
         """All places of the chunk: clients that write at the same time may have stored it more than once."""
-        rows = self._db.execute("SELECT frame, offset, length FROM chunks WHERE id=? ORDER BY frame", (chunk_id,))
-        return [ChunkAt._make(row) for row in rows]
+        with self._guarded():
+            rows = self._db.execute("SELECT frame, offset, length FROM chunks WHERE id=? ORDER BY frame", (chunk_id,))
+            return [ChunkAt._make(row) for row in rows]
 
     def frame(self, no: int) -> FrameAt | None:
         """The frame of this number; None when its pack has gone from the index since."""
-        row = self._db.execute(
-            "SELECT p.id, p.size, s.type, s.key_id, s.opener, s.sealed, f.kind, f.offset, f.stored, f.raw FROM frames f "
-            "JOIN packs p ON p.no=f.pack JOIN slots s ON s.pack=f.pack AND s.no=f.slot WHERE f.no=?",
-            (no,),
-        ).fetchone()
+        with self._guarded():
+            row = self._db.execute(_FRAME, (no,)).fetchone()
         if row is None:
             return None
         slot = Slot(SlotType(row[2]), row[3], row[4], row[5])

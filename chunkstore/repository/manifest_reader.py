@@ -108,9 +108,13 @@ class ManifestReader:
     def _from(self, key: Key) -> Iterator[ManifestEntry]:
         """All entries that are not before `key`."""
         last: Key | None = None
-        for segment in self._segments(*self._roots, key, None):
+        for first, segment in self._segments(*self._roots, key, None, None):
+            expected: Key | None = first
             for found in self._segment(segment):
                 here = sort_key(found.parent, found.entry.name)
+                if expected is not None and here != expected:
+                    raise Damaged("manifest segment begins with another path than its tree says")
+                expected = None
                 if last is not None and here <= last:
                     raise Damaged("manifest segments are out of order")
                 last = here
@@ -129,8 +133,8 @@ class ManifestReader:
             raise Damaged("the manifest and its references differ")
 
     def _segments(
-        self, content_id: ChunkId, reference_id: ChunkId, key: Key, level: int | None
-    ) -> Iterator[SegmentRef]:
+        self, content_id: ChunkId, reference_id: ChunkId, key: Key, level: int | None, first: Key | None
+    ) -> Iterator[tuple[Key, SegmentRef]]:
         """The segments below a pair of nodes that may hold something not before `key`."""
         content = decode_content_node(self._source.read(ChunkKind.MANIFEST, content_id))
         reference = decode_reference_node(self._source.read(ChunkKind.REFERENCE, reference_id))
@@ -138,10 +142,11 @@ class ManifestReader:
         if not same or (level is not None and content.level != level):
             raise Damaged("the manifest's two trees differ")
         keys = [sort_key(parent, name) for parent, name in content.keys]
-        if any(a >= b for a, b in pairwise(keys)):
+        if any(a >= b for a, b in pairwise(keys)) or (first is not None and keys[0] != first):
             raise Damaged("the manifest's tree is out of order")
-        for child in reference.children[max(bisect_right(keys, key) - 1, 0) :]:
-            if isinstance(child, NodeRef):
-                yield from self._segments(child.content_id, child.reference_id, key, content.level - 1)
-            else:
-                yield child
+        at = max(bisect_right(keys, key) - 1, 0)
+        for first_below, child in zip(keys[at:], reference.children[at:], strict=True):
+            if isinstance(child, SegmentRef):
+                yield first_below, child
+            elif isinstance(child, NodeRef):
+                yield from self._segments(child.content_id, child.reference_id, key, content.level - 1, first_below)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from chunkstore.errors import Damaged, NoRepository, UntrustedRepository
+from chunkstore.errors import Damaged, NoRepository, UnsupportedFormat, UntrustedRepository
 from chunkstore.format import envelope, names
 from chunkstore.format.client_state import ClientState
 from chunkstore.format.config import Config, decode_config
-from chunkstore.format.kinds import ObjectKind, check_prefix, read_prefix
+from chunkstore.format.kinds import ObjectKind, read_prefix
 from chunkstore.ids import RandomBytes, RepositoryId
 from chunkstore.keys.derivation import IndexKey
-from chunkstore.repository.places import Places, load_state, save_state
+from chunkstore.repository.places import Places, load_state, locked, save_state
 from chunkstore.storage import Storage
 
 Clock = Callable[[], int]
@@ -66,39 +66,64 @@ class Repository:
         data = self.seal(kind, name, body, random_bytes)
         return self.storage.put_if_absent(name, data) or bytes(self.storage.get(name)) == data
 
-    def numbers(self, prefix: str) -> list[int]:
-        """The numbers of a chain, ascending."""
-        return sorted(n for o in self.storage.list(prefix) if (n := names.number(o.name, prefix)) is not None)
+
+def numbers(storage: Storage, prefix: str) -> Iterator[int]:
+    """The numbers of a chain."""
+    return (n for info in storage.list(prefix) if (n := names.number(info.name, prefix)) is not None)
 
 
 def highest(storage: Storage, prefix: str) -> int | None:
     """The highest number of a chain; None when it has none."""
-    found = (names.number(o.name, prefix) for o in storage.list(prefix))
-    return max((n for n in found if n is not None), default=None)
+    return max(numbers(storage, prefix), default=None)
 
 
-def read_repository_id(storage: Storage) -> tuple[int, bytes, RepositoryId]:
-    """(number, bytes, repository id) of the newest config, whose header alone is read: it is not authentic yet."""
-    number = highest(storage, names.CONFIG)
-    if number is None:
-        raise NoRepository(
-            f"there is no repository at {storage.location}. "
-            "Check the place, or create one with `chunkstore init --encrypt-to KEY`"
-        )
-    name = names.config(number)
-    data = storage.get(name)
-    kind, repository_id = read_prefix(data, name)
-    if kind != ObjectKind.CONFIG:
-        raise Damaged("is an object of another kind", name)
-    return number, data, repository_id
+def read_repository_id(storage: Storage) -> RepositoryId:
+    """The id that the newest readable config claims. Nothing of it is authentic yet. `NoRepository`."""
+    damage: Damaged | UnsupportedFormat | None = None
+    for number in sorted(numbers(storage, names.CONFIG), reverse=True):
+        name = names.config(number)
+        try:
+            kind, repository_id = read_prefix(storage.get(name), name)
+        except Damaged as e:
+            damage = damage or e
+            continue
+        if kind == ObjectKind.CONFIG:
+            return repository_id
+        damage = damage or Damaged("is an object of another kind", name)
+    raise damage or NoRepository(
+        f"there is no repository at {storage.location}. "
+        "Check the place, or create one with `chunkstore init --encrypt-to KEY`"
+    )
 
 
 def read_config(data: bytes, number: int, key: IndexKey) -> Config:
-    """The authentic config in `data`."""
+    """The config of this number, which must be authentic."""
     name = names.config(number)
-    check_prefix(data, name, (ObjectKind.CONFIG,), key.repository_id)
     _, body = envelope.unseal(data, name, (ObjectKind.CONFIG,), key)
     return decode_config(body, number)
+
+
+def newest_config(storage: Storage, key: IndexKey) -> tuple[int, Config]:
+    """(number, config) of the highest config that is authentic: rubbish with a higher number blocks nothing.
+
+    `UnsupportedFormat` when the highest is of a newer format, for an older client must not go on as if it were not.
+    """
+    damage = Damaged("is missing", names.CONFIG)
+    for number in sorted(numbers(storage, names.CONFIG), reverse=True):
+        name = names.config(number)
+        try:
+            return number, read_config(storage.get(name), number, key)
+        except Damaged as e:
+            damage = e
+    raise damage
+
+
+def gone_back(before: int, now: int) -> UntrustedRepository:
+    """The error for a config chain that became shorter."""
+    return UntrustedRepository(
+        f"the repository's config went back from number {before} to {now}: "
+        "somebody restored an old copy of it, or removes objects"
+    )
 
 
 def open_repository(storage: Storage, places: Places, operation: str) -> Repository:
@@ -106,29 +131,13 @@ def open_repository(storage: Storage, places: Places, operation: str) -> Reposit
 
     Raises `NoRepository`, `NotAClient`, `UnsupportedFormat`, `Damaged`, `UntrustedRepository`.
     """
-    number, data, repository_id = read_repository_id(storage)
-    state = load_state(places, repository_id)
-    config = read_config(data, number, state.key)
+    state = load_state(places, read_repository_id(storage))
+    number, config = newest_config(storage, state.key)
     config.require(operation)
     if number < state.config:
-        raise UntrustedRepository(
-            f"the repository's config went back from number {state.config} to {number}: "
-            "somebody restored an old copy of it, or removes objects"
-        )
+        raise gone_back(state.config, number)
     if number > state.config:
-        state = replace(state, config=number)
-        save_state(places, state)
+        with locked(places, config.repository_id):
+            state = replace(load_state(places, config.repository_id), config=number)
+            save_state(places, state)
     return Repository(storage, state, config)
-
-
-def ledger_objects(
-    repository: Repository, prefix: str, kinds: tuple[ObjectKind, ...], on_damage: Callable[[Damaged], None]
-) -> Iterator[tuple[str, ObjectKind, bytes]]:
-    """(name, kind, body) of all readable objects under `prefix`; what is not authentic is reported and left out."""
-    for info in repository.storage.list(prefix):
-        try:
-            kind, body = repository.read(info.name, *kinds)
-        except Damaged as e:
-            on_damage(e)
-            continue
-        yield info.name, kind, body

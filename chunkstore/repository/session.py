@@ -6,10 +6,11 @@ put-if-absent; (6) delete the session. Clocks are told to others but decide noth
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from chunkstore.errors import Damaged, Fenced, ObjectMissing
+from chunkstore.errors import Damaged, Fenced, ObjectMissing, StorageError, UnsupportedFormat
 from chunkstore.format import names
 from chunkstore.format.kinds import ObjectKind
 from chunkstore.format.records import (
@@ -19,6 +20,7 @@ from chunkstore.format.records import (
     encode_record,
     record_body,
     signed_bytes,
+    stored_time,
 )
 from chunkstore.format.runs import Session, decode_plan, decode_plan_done, encode_session
 from chunkstore.ids import PackId, SnapshotId, new_snapshot_id
@@ -34,7 +36,9 @@ Signing = Callable[[bytes], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Condemned:
-    """What open plans name. `everything`: a plan could not be read, so nothing of others may be relied on."""
+    """What open plans name. `everything`: a plan, or the newest index generation, could not be read, so nothing that
+    is stored may be relied on.
+    """
 
     packs: frozenset[PackId]
     everything: bool
@@ -48,13 +52,19 @@ class WriteSession:
         self.id: SnapshotId = new_snapshot_id(around.random_bytes)
         self._repository = repository
         self._around = around
-        started = around.clock()
+        started = stored_time(around.clock())
         self._session = Session(self.id, repository.state.client, around.host, started, started)
-        self._put()
-        self.condemned = list_condemned(repository, progress)
-        sync_index(repository, index, progress)
-        index.condemn(self.condemned.packs, everything=self.condemned.everything)
-        self.generation = index.generation
+        try:
+            self._put()
+            self.condemned = list_condemned(repository, progress)
+            if not sync_index(repository, index, progress):
+                self.condemned = replace(self.condemned, everything=True, plan_open=True)
+            index.condemn(self.condemned.packs, everything=self.condemned.everything)
+            self.generation = index.generation
+        except Exception:
+            with contextlib.suppress(StorageError):
+                self.end()
+            raise
 
     def _put(self) -> None:
         name = names.session(self.id)
@@ -64,10 +74,10 @@ class WriteSession:
 
     def beat(self) -> None:
         """Called often: says now and then that the run is alive, and looks whether it was fenced."""
-        now = self._around.clock()
+        now = stored_time(self._around.clock())
         if 0 <= now - self._session.beat < BEAT_EVERY_NS:
             return
-        self._session = replace(self._session, beat=max(now, 0))
+        self._session = replace(self._session, beat=now)
         self._put()
         try:
             self._repository.storage.stat(names.snapshot(self.id))
@@ -79,11 +89,11 @@ class WriteSession:
         """Create the snapshot (I-3); `Fenced` when a tombstone was there first."""
         body = record_body(record)
         signature = sign(signed_bytes(body, self._repository.key.repository_id, record.id)) if sign else None
-        name = names.snapshot(self.id)
-        random_bytes = self._around.random_bytes
-        if not self._repository.create(ObjectKind.SNAPSHOT, name, encode_record(body, signature), random_bytes):
+        data = encode_record(body, signature)
+        signed = decode_record(data, self.id)  # a record that nobody could read must not be put (I-6)
+        if not self._repository.create(ObjectKind.SNAPSHOT, names.snapshot(self.id), data, self._around.random_bytes):
             raise Fenced(f"session {self.id} was ended by a prune")
-        return decode_record(encode_record(body, signature), self.id)
+        return signed
 
     def end(self) -> None:
         """Delete the session object; after the commit, or when the run is given up."""
@@ -103,7 +113,7 @@ def list_condemned(repository: Repository, progress: Progress) -> Condemned:
         try:
             _, body = repository.read(name, ObjectKind.PLAN)
             packs |= decode_plan(body, number).condemned
-        except (Damaged, ObjectMissing) as e:
+        except (Damaged, UnsupportedFormat, ObjectMissing) as e:
             progress.warn(f"prune plan can not be read, so nothing that is stored is relied on: {e}")
             everything = True
     return Condemned(frozenset(packs), everything, plan_open)
@@ -113,7 +123,7 @@ def _is_done(repository: Repository, number: int, progress: Progress) -> bool:
     try:
         _, body = repository.read(names.plan_done(number), ObjectKind.PLAN_DONE)
         decode_plan_done(body, number)
-    except Damaged as e:
+    except (Damaged, UnsupportedFormat) as e:
         progress.warn(f"mark of a finished prune left out: {e}")
         return False
     return True

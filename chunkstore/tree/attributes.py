@@ -29,7 +29,7 @@ class Attributes:
         self._owner = owner
 
     def set(self, fd: int, entry: Entry) -> None:
-        """Owner, mode, modification time of an open file or directory.
+        """Owner, mode, modification time of an open file or directory; no time of an ancestor, whose entry has none.
 
         In this order: a change of owner clears the set-id bits, and nothing may touch the times any more. A file gets
         a set-id bit only with the owner or group it is meant for.
@@ -43,6 +43,8 @@ class Attributes:
             os.fchmod(fd, mode)
         except OSError:
             self.not_set["mode"] += 1
+        if entry.ancestor:
+            return
         try:
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
         except _REFUSED:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections import OrderedDict
+from contextlib import suppress
 
+from chunkstore.errors import TargetError
 from chunkstore.tree.directories import Directories
 from chunkstore.tree.problems import in_the_way, target_error
 
@@ -32,7 +35,7 @@ class OpenParts:
 
     def add(self, relative: bytes, size: int, fd: int) -> PartFile:
         """Take over `fd`, a file just created."""
-        part = PartFile(relative, size, _identity(fd))
+        part = PartFile(relative, size, _identity(os.fstat(fd)))
         self._keep(part, fd)
         return part
 
@@ -46,6 +49,18 @@ class OpenParts:
         self._keep(part, fd)
         return fd
 
+    def is_in_place(self, part: PartFile) -> bool:
+        """Whether the file is still under its name."""
+        try:
+            directory, name = self._directories.place(part.relative)
+            there = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            fd = self._open.get(part)
+            if fd is not None:  # it may have another owner by now, but nobody else can have its number
+                return os.path.samestat(there, os.fstat(fd))
+        except (OSError, TargetError):
+            return False
+        return stat.S_ISREG(there.st_mode) and _identity(there) == part.identity
+
     def close(self, part: PartFile) -> None:
         """Close one file, if it is open; a late `OSError` of the system is raised as it is."""
         fd = self._open.pop(part, None)
@@ -53,8 +68,10 @@ class OpenParts:
             os.close(fd)
 
     def close_all(self) -> None:
+        """Close what is open; none of it is finished, so late errors do not matter."""
         while self._open:
-            os.close(self._open.popitem()[1])
+            with suppress(OSError):
+                os.close(self._open.popitem()[1])
 
     def _keep(self, part: PartFile, fd: int) -> None:
         self._open[part] = fd
@@ -72,13 +89,12 @@ class OpenParts:
             fd = os.open(name, _AGAIN, dir_fd=directory)
         except OSError as e:
             raise target_error(shown, e) from e
-        if _identity(fd) != part.identity:
+        if _identity(os.fstat(fd)) != part.identity:
             os.close(fd)
             raise in_the_way(shown, "a file that somebody else put there")
         return fd
 
 
-def _identity(fd: int) -> tuple[int, int, int]:
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
     """The owner too: a number of an inode is given again once a file is deleted, our name is not."""
-    status = os.fstat(fd)
     return status.st_dev, status.st_ino, status.st_uid

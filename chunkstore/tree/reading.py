@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from chunkstore.errors import SourceError
 from chunkstore.format.entries import (
@@ -19,6 +20,7 @@ from chunkstore.format.entries import (
     Entry,
 )
 
+_T = TypeVar("_T")
 _NOATIME = getattr(os, "O_NOATIME", 0)
 _SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
@@ -97,16 +99,12 @@ def open_source(path: bytes) -> int:
     whatever else opens is for the caller to find with `fstat` before reading. The access time is left alone where
     the system lets us.
     """
-    try:
-        return _open(path, _SOURCE, None)
-    except OSError as e:
-        if e.errno != errno.ENAMETOOLONG:
-            raise
-    parent, name = _open_parent(path)
-    try:
-        return _open(name, _SOURCE, parent)
-    finally:
-        os.close(parent)
+    return _of_any_length(path, lambda name, parent: _open(name, _SOURCE, parent))
+
+
+def lstat_source(path: bytes) -> os.stat_result:
+    """The `lstat` of an absolute path of any length."""
+    return _of_any_length(path, lambda name, parent: os.stat(name, dir_fd=parent, follow_symlinks=False))
 
 
 def open_directory(name: bytes, parent: int | None = None) -> int:
@@ -114,16 +112,32 @@ def open_directory(name: bytes, parent: int | None = None) -> int:
     return _open(name, _DIRECTORY, parent)
 
 
+def list_directory(path: bytes) -> Iterator[bytes]:
+    """The names in the directory, which is no link to one, at an absolute path of any length; in no order."""
+    fd = _of_any_length(path, open_directory)
+    try:
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                yield os.fsencode(entry.name)
+    finally:
+        os.close(fd)
+
+
 def read_link(path: bytes) -> bytes:
     """Where the symbolic link at an absolute path of any length points."""
+    return _of_any_length(path, lambda name, parent: os.readlink(name, dir_fd=parent))
+
+
+def _of_any_length(path: bytes, call: Callable[[bytes, int | None], _T]) -> _T:
+    """`call(path, None)`, or for a path that the system does not take, `call` of the name in its opened directory."""
     try:
-        return os.readlink(path)
+        return call(path, None)
     except OSError as e:
         if e.errno != errno.ENAMETOOLONG:
             raise
     parent, name = _open_parent(path)
     try:
-        return os.readlink(name, dir_fd=parent)
+        return call(name, parent)
     finally:
         os.close(parent)
 

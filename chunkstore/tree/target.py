@@ -59,6 +59,7 @@ class Target:
         self._attributes = Attributes(owner)
         self._directories = Directories(root, path)
         self._parts = OpenParts(self._directories, _OPEN_PARTS)
+        self._unfinished: set[PartFile] = set()
         self._notes = DirectoryNotes(scratch)
 
     @classmethod
@@ -118,15 +119,21 @@ class Target:
                 self._attributes.set(fd, entry)
             finally:
                 os.close(fd)  # may say only now that a quota is exceeded
-        except OSError as e:
+        except BaseException as e:  # an interrupt too must leave nothing that could pass for the file
             self._remove(relative)
-            raise self._error(relative, e) from e
+            if isinstance(e, OSError):
+                raise self._error(relative, e) from e
+            raise
         return True
 
     def create(self, relative: bytes, size: int) -> PartFile | None:
-        """Begin a file that comes in parts; None if one that is there was kept. `finish` or `discard` must follow."""
+        """Begin a file that comes in parts; None if one that is there was kept. `close` discards what is not finished."""
         fd = self._make(relative, new_file)
-        return None if fd is None else self._parts.add(relative, size, fd)
+        if fd is None:
+            return None
+        part = self._parts.add(relative, size, fd)
+        self._unfinished.add(part)
+        return part
 
     def write_at(self, part: PartFile, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Write a part; parts come in any order, of any number of files in turn."""
@@ -147,15 +154,16 @@ class Target:
             self._parts.close(part)
         except OSError as e:
             raise self._error(part.relative, e) from e
+        self._unfinished.discard(part)
 
     def discard(self, part: PartFile) -> None:
         """Remove a file that can not be finished, unless it is gone or another file has taken its place."""
-        try:
-            self._parts.fd(part)
+        self._unfinished.discard(part)
+        in_place = self._parts.is_in_place(part)
+        with suppress(OSError):
             self._parts.close(part)
-        except (OSError, TargetError):
-            return
-        self._remove(part.relative)
+        if in_place:
+            self._remove(part.relative)
 
     def make_symlink(self, relative: bytes, entry: Entry) -> bool:
         """Create a symbolic link to `entry.target`, wherever that leads; False if what is there was kept."""
@@ -205,7 +213,9 @@ class Target:
             raise self._error(b"", e) from e
 
     def close(self) -> None:
-        """Close everything. What was begun and not finished stays as it is."""
+        """Close everything. Files that were begun and not finished are removed: nothing of them could pass for whole."""
+        while self._unfinished:
+            self.discard(next(iter(self._unfinished)))
         self._parts.close_all()
         self._directories.close()
         self._notes.close()
@@ -273,8 +283,8 @@ class Target:
 
     def _remove(self, relative: bytes) -> None:
         """Remove a file of ours that is not whole; if that fails too, the first error is the one to report."""
-        directory, name = self._directories.place(relative)
-        with suppress(OSError):
+        with suppress(OSError, TargetError):
+            directory, name = self._directories.place(relative)
             os.unlink(name, dir_fd=directory)
 
     def _error(self, relative: bytes, error: OSError) -> TargetError:

@@ -62,5 +62,5 @@ def require_empty(directory: int, path: bytes) -> None:
         if next(entries, None) is not None:
             raise TargetError(
                 f"{display_path(path)} is not empty: name an empty or a new directory,"
-                " or say what is to happen to the files in it"
+                " or say with `--overwrite` what is to happen to the files in it"
             )

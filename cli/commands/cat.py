@@ -10,7 +10,7 @@ from chunkstore.operations.cat import cat
 
 from ..arguments import Chosen, snapshot_and_path
 from ..opened import open_snapshot
-from ..options import common_options
+from ..options import common_options, settings
 from ..progress_view import Warnings
 
 
@@ -21,7 +21,9 @@ def command(file: Chosen) -> None:
     """Write a file of a snapshot to standard output. Needs the GPG private key."""
     if file.path is None:
         raise click.UsageError("which file? Give SNAPSHOT:PATH, for instance latest:/etc/fstab")
-    view = Warnings(quiet=False)
+    if settings().json:
+        raise click.UsageError("cat writes the bytes of the file: there is no --json for it")
+    view = Warnings()
     with open_snapshot(file, view) as opened:
         for piece in cat(opened.reader, opened.manifest, file.path, opened.workers, view):
             sys.stdout.buffer.write(piece)

@@ -7,12 +7,16 @@ import tempfile
 
 import click
 
-from chunkstore.chunking import parse_chunker
+from chunkstore.chunking import make_chunker, parse_chunker
+from chunkstore.errors import RepositoryExists, StorageUnreachable
+from chunkstore.format import names
 from chunkstore.format.config import DEFAULT_PACK_SIZE, RecipientEntry
 from chunkstore.ids import fingerprint_text
 from chunkstore.keys import gpg
 from chunkstore.operations.init import InitOptions, init
-from chunkstore.repository.repository import Repository
+from chunkstore.repository.repository import Repository, highest
+from chunkstore.storage import Storage
+from chunkstore.tree.display import display_path
 from chunkstore.units import parse_size
 
 from ..environment import interactive, keyring, storage, surroundings
@@ -52,13 +56,14 @@ def command(encrypt_to: tuple[str, ...], generate_key: str | None, chunker: str,
 
     This machine becomes its first client. It needs public keys only.
     """  # fmt: skip
-    options = InitOptions(parse_chunker(chunker), pack_size=_pack_size(pack_size))
+    options = _options(chunker, pack_size)
     if not encrypt_to and not generate_key:
         raise click.UsageError(
             "For whom? Give a GPG key with --encrypt-to KEY (`gpg --list-keys` shows yours), "
             'or have one made with --generate-key "Your Name <you@example.org>".'
         )
     place, around, ring = storage(), surroundings(), keyring()
+    _require_vacant(place)  # before a key is made for nothing
     recipients = [ring.resolve_recipient(each) for each in encrypt_to]
     if generate_key:
         recipients.append(ring.generate_key(generate_key, interactive=interactive()))
@@ -74,13 +79,41 @@ def command(encrypt_to: tuple[str, ...], generate_key: str | None, chunker: str,
     _report(repository, recipients[-1].fingerprint if generate_key else None)
 
 
-def _pack_size(text: str | None) -> int:
-    if text is None:
-        return DEFAULT_PACK_SIZE
-    size = parse_size(text)
+def _options(chunker: str, pack_size: str | None) -> InitOptions:
+    size = parse_size(pack_size) if pack_size is not None else DEFAULT_PACK_SIZE
     if not 1 << 20 <= size <= 512 << 20:
         raise click.UsageError("--pack-size is from 1 MiB to 512 MiB")
-    return size
+    parameters = parse_chunker(chunker)
+    make_chunker(parameters, seed=1)  # its library may be missing
+    return InitOptions(parameters, pack_size=size)
+
+
+def _require_vacant(place: Storage) -> None:
+    """Refuse a place that is in use: also by files whose names no object can have, which a listing does not show."""
+    if highest(place, names.CONFIG) is not None:
+        raise RepositoryExists(
+            f"there is a repository at {place.location} already. Use it as it is; "
+            "on a machine that is not its client yet run `chunkstore join`"
+        )
+    if not os.path.isabs(place.location):
+        return
+    try:
+        with os.scandir(place.location) as entries:
+            strange = next((entry.name for entry in entries if not _is_left_over(entry)), None)
+    except FileNotFoundError:
+        return
+    except OSError as e:
+        raise StorageUnreachable(f"{place.location}: {e.strerror}") from e
+    if strange is not None:
+        shown = display_path(os.fsencode(strange))
+        raise RepositoryExists(f"{place.location} is not empty: it holds {shown}. Choose another place")
+
+
+def _is_left_over(entry: os.DirEntry[str]) -> bool:
+    """Whether a broken init may have left this."""
+    if entry.is_dir(follow_symlinks=False):
+        return entry.name in ("keys", "recipients", ".tmp") or (entry.name == "config" and not os.listdir(entry.path))
+    return entry.name.startswith("probe-")
 
 
 def _report(repository: Repository, generated: str | None) -> None:
@@ -96,6 +129,8 @@ def _report(repository: Repository, generated: str | None) -> None:
                 "conditional_writes": config.conditional_writes,
             }
         )
+        return
+    if said.quiet:
         return
     click.echo(f"New repository at {repository.storage.location}")
     click.echo(f"Fingerprint: {fingerprint_text(config.repository_id)}")

@@ -27,6 +27,8 @@ def command(fingerprint: str | None) -> None:
     if settings().json:
         write_json({"repository": repository.storage.location, "fingerprint": repository.key.repository_id.hex()})
         return
+    if settings().quiet:
+        return
     click.echo(f"This machine is a client of {repository.storage.location} now.")
     click.echo("It can make snapshots without the private key. Its index is fetched at the first snapshot.")
 

@@ -25,7 +25,7 @@ from chunkstore.tree.display import display_path
 from ..arguments import Chosen, snapshot_and_path
 from ..opened import open_snapshot
 from ..options import common_options, settings
-from ..output import iso_time, json_path, local_time, write_json
+from ..output import iso_time, json_path, local_time, write_json_list
 from ..progress_view import progress
 from .snapshots import as_json
 
@@ -50,8 +50,9 @@ def command(snapshot: Chosen, long: bool, recursive: bool) -> None:
     with progress() as view, open_snapshot(snapshot, view) as opened:
         entries = _chosen(opened.manifest, opened.record, snapshot.path, recursive)
         if settings().json:
-            write_json({"snapshot": as_json(opened.record), "entries": [_as_json(each) for each in entries]})
+            write_json_list({"snapshot": as_json(opened.record)}, "entries", map(_as_json, entries))
             return
+        view.clear()
         for each in entries:
             sys.stdout.write((_long(each) if long else display_path(each.path)) + "\n")
 
@@ -71,9 +72,8 @@ def _chosen(
 def _long(found: ManifestEntry) -> str:
     entry = found.entry
     mode = stat.filemode(KINDS[entry.kind][1] | entry.mode)
-    line = (
-        f"{mode} {entry.uid:>6} {entry.gid:>6} {entry.size:>13} {local_time(entry.mtime_ns)} {display_path(found.path)}"
-    )
+    owner, time = f"{entry.uid:>6} {entry.gid:>6}", local_time(entry.mtime_ns)
+    line = f"{mode} {owner} {entry.size:>13} {time:>19} {display_path(found.path)}"
     return f"{line} -> {display_path(entry.target)}" if entry.kind == SYMLINK else line
 
 

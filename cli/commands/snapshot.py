@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
+from chunkstore.errors import InvalidArgument
 from chunkstore.operations.snapshot import SnapshotOptions, SnapshotResult, snapshot
 from chunkstore.repository.chunk_writer import WriteOptions
-from chunkstore.repository.repository import Surroundings
+from chunkstore.repository.repository import Repository, Surroundings
+from chunkstore.tree.display import display_path
+from chunkstore.tree.walk import normalise_roots
 
 from .. import environment
 from ..failures import DONE, INCOMPLETE
@@ -38,18 +43,20 @@ def command(
 ) -> int:
     """Store files and folders as a new snapshot.
 
-    Needs no private key and starts no other program, unless it is to be signed. Exit code 3: the snapshot was made, but some files could not be
-    read.
+    Needs no private key and starts no other program, unless it is to be signed. Exit code 3: the snapshot was made,
+    but some files could not be read.
     """
     stop = environment.Stop()
     around = environment.surroundings(stop, host)
     with stop.listening():
         repository = environment.repository("write", around)
+        own = _own_files(repository, around)
+        _refuse_own(paths, own)
         options = SnapshotOptions(
             tags=tuple(dict.fromkeys(tag)),
             description=description,
             write=WriteOptions(level=compression, verify=not no_verify_writes, workers=around.workers),
-            leave_out=_own_files(around),
+            leave_out=own,
             sign=environment.signing(sign_with),
             estimate=shown(),
         )
@@ -59,16 +66,37 @@ def command(
     return INCOMPLETE if result.statistics.errors else DONE
 
 
-def _own_files(around: Surroundings) -> frozenset[tuple[int, int]]:
-    """State, cache and a local repository are never part of a snapshot."""
-    own = set()
-    for path in (around.places.state, around.places.cache, Path(environment.storage_location())):
-        try:
-            status = path.stat()
-        except (OSError, ValueError):
-            continue
-        own.add((status.st_dev, status.st_ino))
-    return frozenset(own)
+def _own_files(repository: Repository, around: Surroundings) -> frozenset[tuple[int, int]]:
+    """(device, inode) of the directories of state and cache and of a local repository: never part of a snapshot."""
+    around.places.cache_directory(repository.key.repository_id)  # made now, for the walk to know it
+    own = [around.places.state, around.places.cache]
+    if os.path.isabs(repository.storage.location):
+        own.append(Path(repository.storage.location))
+    return frozenset((status.st_dev, status.st_ino) for status in map(os.stat, own))
+
+
+def _refuse_own(paths: Sequence[bytes], own: frozenset[tuple[int, int]]) -> None:
+    """The walk asks of nothing at and above a root whether it is to be left out."""
+    for path in paths:
+        for root in normalise_roots([path], os.getcwdb()):
+            if any((status.st_dev, status.st_ino) in own for status in _at_and_above(root)):
+                raise InvalidArgument(
+                    f"{display_path(root)} is of chunkstore itself: its state, its cache and the repository "
+                    "are never part of a snapshot"
+                )
+
+
+def _at_and_above(root: bytes) -> Iterator[os.stat_result]:
+    """The status of `root`, which may be a link, and of the real directories above it, as far as they are there."""
+    above = os.path.realpath(os.path.dirname(root))
+    with contextlib.suppress(OSError):
+        yield os.lstat(root)
+    while True:
+        with contextlib.suppress(OSError):
+            yield os.stat(above)
+        if above == b"/":
+            return
+        above = os.path.dirname(above)
 
 
 def _report(result: SnapshotResult) -> None:

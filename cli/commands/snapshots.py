@@ -27,14 +27,16 @@ def command() -> None:
         write_json({"snapshots": [as_json(record) for record in found]})
         return
     if not found:
-        click.echo("No snapshots yet. Make one with `chunkstore snapshot PATH`.")
+        if not settings().quiet:
+            click.echo("No snapshots yet. Make one with `chunkstore snapshot PATH`.")
         return
     write_table(
         ("ID", "Time", "Host", "Files", "Size", "Stored", "Paths", "Tags"),
         (_row(record) for record in found),
         right=frozenset({3, 4, 5}),
     )
-    click.echo(f"{format_count(len(found))} snapshots")
+    if not settings().quiet:
+        click.echo(f"{format_count(len(found))} snapshots")
 
 
 def _row(record: SnapshotRecord) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import os
 
 import click
 
+from chunkstore.errors import Damaged
 from chunkstore.format.entries import DIRECTORY
 from chunkstore.format.records import SnapshotRecord
 from chunkstore.operations.selection import require, select
@@ -14,7 +15,7 @@ from chunkstore.operations.verify import Verified, verify
 from chunkstore.repository.manifest_reader import ManifestReader
 
 from ..arguments import Chosen, signed_by, snapshot_and_path
-from ..failures import DIFFERENT, DONE
+from ..failures import DIFFERENT, DONE, explain
 from ..opened import open_snapshot
 from ..options import common_options, settings
 from ..output import write_json
@@ -30,16 +31,25 @@ def command(snapshot: Chosen, place: bytes | None, signed_by: tuple[str, ...]) -
     """Compare a snapshot with the files on disk: names, metadata and every byte.
 
     Without PATH the files are compared where they were. A PATH that was part of the snapshot compares this part only;
-    any other PATH is a folder that a restore filled. Exit code 4: there are differences. Needs the GPG private key.
+    any other PATH is a folder that a restore filled. Exit code 4: there are differences, or damage. Needs the GPG
+    private key.
     """
+    try:
+        done = _verify(snapshot, place, signed_by)
+    except Damaged as e:  # of the record or the manifest: there is nothing to compare with
+        explain(e)
+        return DIFFERENT
+    _report(done)
+    return DIFFERENT if done.differences else DONE
+
+
+def _verify(snapshot: Chosen, place: bytes | None, signed_by: tuple[str, ...]) -> Verified:
     with progress() as view, open_snapshot(snapshot, view, signed_by) as opened:
         counted = Statistics.from_record(opened.record.statistics)
         view.total(counted.files, counted.bytes)
         path, base = _where(opened.manifest, opened.record, snapshot.path, place)
         entries = select(opened.manifest, opened.record, path)
-        done = verify(opened.reader, opened.manifest, entries, base, opened.workers, view)
-    _report(done)
-    return DIFFERENT if done.differences else DONE
+        return verify(opened.reader, opened.manifest, entries, base, opened.workers, view)
 
 
 def _where(
@@ -68,5 +78,7 @@ def _report(done: Verified) -> None:
         return
     for line in done.differences:
         click.echo(line)
+    if said.quiet:
+        return
     files, found = f"{done.files} file{'s' * (done.files != 1)}", len(done.differences)
     click.echo(f"Verify complete: {files} compared, {found} difference{'s' * (found != 1)} found.")

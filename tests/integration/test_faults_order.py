@@ -134,9 +134,8 @@ def test_the_session_exists_from_before_the_plans_are_listed_until_after_the_com
 
         taken = client.but(storage=WatchedStorage(inner, before=look)).snapshot(tree)
         assert listed(inner, names.SESSIONS) == []
+    without = [(verb, name) for verb, name in without if not name.startswith(names.CONFIG)]
     assert without == [
-        ("list", names.CONFIG),
-        ("get", names.config(0)),
         ("put", names.session(taken.id)),
     ]
 

@@ -15,7 +15,7 @@ from chunkstore.format.entries import FILE
 from chunkstore.format.index import RunIndex, encode_run_index
 from chunkstore.format.kinds import ObjectKind
 from chunkstore.format.pack import Frame, PackInfo
-from chunkstore.ids import ID_SIZE, ChunkId
+from chunkstore.ids import ID_SIZE, ChunkId, new_snapshot_id
 from chunkstore.keys.derivation import ChunkKind
 from chunkstore.operations.opening import open_content
 from chunkstore.operations.reading import reading
@@ -33,6 +33,7 @@ from tests.engine import (
     indexed_packs,
     listed,
     make_tree,
+    repack,
     repack_everything,
     run_indexes,
     small_buffers,
@@ -222,6 +223,45 @@ def test_a_damaged_tree_pack_ends_in_a_clear_error(
     harm(world.storage, info)
     with pytest.raises(Damaged, match=names.pack(info.pack_id)):
         world.client.restore(world.taken.id)
+
+
+# -- chunks that are stored more than once
+
+
+def copy_packs(world: World, plane: ObjectKind) -> list[PackInfo]:
+    """What clients do that write the same at the same time: a second pack with the chunks of each."""
+    repository = world.client.open()
+    copies = [repack(repository, info) for info in indexed_packs(repository) if info.plane == plane]
+    name = names.run_index(new_snapshot_id(os.urandom), 0)
+    body = encode_run_index(RunIndex(new_snapshot_id(os.urandom), tuple(copies)))
+    world.storage.put(name, repository.seal(ObjectKind.RUN_INDEX, name, body, os.urandom))
+    return copies
+
+
+@pytest.mark.parametrize("plane", [ObjectKind.CONTENT_PACK, ObjectKind.TREE_PACK])
+@pytest.mark.parametrize("harm", [_cut, _flip, _delete, _empty, _rubbish])
+def test_any_whole_copy_of_a_chunk_will_do(
+    world: World, harm: Callable[[Storage, PackInfo], list[Frame]], plane: ObjectKind
+) -> None:
+    first = [info for info in indexed_packs(world.client.open()) if info.plane == plane]
+    second = copy_packs(world, plane)
+    for number, pair in enumerate(zip(first, second, strict=True)):
+        harm(world.storage, pair[number % 2])
+    for client in (world.client, world.client.but(workers=2).without_cache()):
+        assert client.restored(world.taken.id) == world.tree
+    if plane == ObjectKind.CONTENT_PACK:
+        check_losses(world, world.client.restore(world.taken.id), world.files_with(harm(world.storage, first[1])))
+
+
+def test_what_is_lost_does_not_cost_a_listing_each(world: World) -> None:
+    """The newest index is asked for again a few times, not for every chunk."""
+    packs = world.content_packs()
+    for info in packs:
+        world.storage.delete(names.pack(info.pack_id))
+    recorded = RecordingStorage(world.storage)
+    _, done = world.client.but(storage=recorded).restore(world.taken.id)
+    assert len(done.problems) == len([chunks for chunks in world.chunks.values() if chunks])
+    assert len([call for call in recorded.calls if call.verb == "list"]) < 20
 
 
 # -- forgery by somebody who holds the index key

@@ -111,9 +111,9 @@ class Run:
         return NOW + self.number * 10**12
 
     def write(self, files: Files) -> Roots:
-        header = CacheHeader(SnapshotId(f"{self.number:032x}"), 0, self.now)
+        header = CacheHeader(SnapshotId(f"{self.number:032x}"), 0, 0, self.now)
         with contextlib.ExitStack() as stack:
-            log = ManifestCacheWriter(self.directory, NAME, header)
+            log = ManifestCacheWriter(self.directory, NAME, header, pytest.fail)
             stack.callback(log.close)
             cache = open_manifest_cache(self.directory, NAME)
             if cache:
@@ -360,7 +360,7 @@ def test_a_run_that_is_not_kept_leaves_the_last_manifest(files: Files, edits: li
 
 
 STABLE = {path: replace(node, racy=False) for path, node in many_files(Random(4), 40, 12).items()}
-HEADER_SIZE = len(CacheHeader(SnapshotId("0" * 32), 0, 0).pack())
+HEADER_SIZE = len(CacheHeader(SnapshotId("0" * 32), 0, 0, 0).pack())
 
 
 def damaged_run(change: Path, data: bytes, directory: Path) -> None:

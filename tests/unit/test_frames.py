@@ -18,6 +18,7 @@ from chunkstore.chunking import make_chunker, parse_chunker
 from chunkstore.compression import RAW, ZSTD, Codec
 from chunkstore.errors import ChunkstoreError, Damaged, InvalidArgument
 from chunkstore.format import names
+from chunkstore.format.entries import MAX_SEGMENT
 from chunkstore.format.kinds import ObjectKind
 from chunkstore.format.pack import MAX_FRAME
 from chunkstore.ids import ChunkId, RepositoryId, new_snapshot_id
@@ -262,8 +263,10 @@ def test_a_chunk_larger_than_frames_is_refused(tmp_path: Path) -> None:
     _, repository, index = fresh(tmp_path, MemoryStorage())
     with ChunkWriter(repository, index, new_snapshot_id(RANDOM), RANDOM, MAX_CHUNK, WriteOptions(workers=0)) as writer:
         with pytest.raises(InvalidArgument):
-            writer.add(ChunkKind.CONTENT, bytes(repository.config.frame_size + 1))
-        writer.add(ChunkKind.CONTENT, bytes(repository.config.frame_size))
+            writer.add(ChunkKind.CONTENT, bytes(MAX_SEGMENT + 1))
+        with pytest.raises(InvalidArgument):
+            writer.add(ChunkKind.CONTENT, b"")
+        writer.add(ChunkKind.CONTENT, bytes(repository.config.frame_size + 1))  # a frame of its own
         writer.flush()
     index.close()
 

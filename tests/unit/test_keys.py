@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chunkstore.errors import Damaged, NoUsableKey
+from chunkstore.errors import Damaged, NoUsableKey, UnsupportedFormat
 from chunkstore.format import client_state, sealed_keys
 from chunkstore.format.pack import Slot, SlotType
 from chunkstore.ids import RepositoryId
@@ -272,10 +272,18 @@ def test_a_changed_ledger_slot_is_damage(changes: dict[str, bytes]) -> None:
 
 
 def test_the_index_bundle_comes_back() -> None:
-    key = IndexKey(RANDOM(32), (RANDOM(32), RANDOM(32)), (RANDOM(32), RANDOM(32), RANDOM(32)))
+    key = IndexKey(RANDOM(32), (RANDOM(32),), (RANDOM(32),))
     plaintext = sealed_keys.index_bundle(key)
     assert plaintext.startswith(b"chunkstore key 1\1" + key.repository_id + key.repository_id[:16])
     assert sealed_keys.read_index_bundle(plaintext, key.repository_id) == key
+
+
+@pytest.mark.parametrize(("ledger", "reading"), [(2, 1), (1, 2)])
+def test_a_bundle_with_further_keys_is_refused(ledger: int, reading: int) -> None:
+    """The repository id binds the first reading key alone: further ones could be those of a thief of the id secret."""
+    key = IndexKey(RANDOM(32), tuple(RANDOM(32) for _ in range(ledger)), tuple(RANDOM(32) for _ in range(reading)))
+    with pytest.raises(UnsupportedFormat, match="rotated"):
+        sealed_keys.read_index_bundle(sealed_keys.index_bundle(key), key.repository_id)
 
 
 def test_the_reading_key_comes_back() -> None:

@@ -481,8 +481,9 @@ def test_an_index_object_that_is_damaged_is_reported_and_left_out(indexes: tuple
     assert [bad in warning for warning in progress.warnings] == [True]
 
 
+@pytest.mark.parametrize("before", [names.GENERATIONS, names.SEGMENTS])
 def test_a_sync_that_is_late_does_not_bring_back_what_another_dropped(
-    indexes: tuple[LocalIndex, LocalIndex],
+    indexes: tuple[LocalIndex, LocalIndex], before: str
 ) -> None:
     """One process reads generation 1, another brings their common index to generation 2 meanwhile: nothing of
     generation 1 may come back, for the other one relies on its rows and the packs of the old one are gone.
@@ -497,7 +498,7 @@ def test_a_sync_that_is_late_does_not_bring_back_what_another_dropped(
         sync_index(pruned.repository, quick, Silent())
         assert (quick.generation, quick.knows(chunk_id(2))) == (2, False)
 
-    pruned.storage.before[names.SEGMENTS] = meanwhile
+    pruned.storage.before[before] = meanwhile
     sync_index(pruned.repository, slow, Silent())
     for index in (slow, quick):
         index.condemn([])  # the look-ups of another transaction

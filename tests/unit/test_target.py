@@ -135,6 +135,46 @@ class TestPrepare:
             Target.prepare(os.fsencode(tmp_path / "t"), scratch=str(tmp_path / "gone"))
         assert count_open() == before
 
+    @pytest.mark.parametrize("limit", [1, 64])
+    def test_what_is_not_finished_is_removed(self, place: bytes, limit: int) -> None:
+        before = count_open()
+        target = Target.prepare(place)
+        target._parts = OpenParts(target._directories, limit)
+        target.make_directory(b"d")
+        parts = [target.create(b"d/%d" % number, 3) for number in range(6)]
+        for part in parts:
+            assert part
+            target.write_at(part, 0, b"a")
+        assert parts[0]
+        target.finish(parts[0], entry())
+        Path(os.fsdecode(place + b"/new")).write_bytes(b"somebody else's")
+        os.replace(place + b"/new", place + b"/d/5")
+        target.close()
+        assert sorted(os.listdir(place + b"/d")) == [b"0", b"5"]
+        assert count_open() == before
+
+    def test_an_interrupt_leaves_no_part_of_a_file(
+        self, target: Target, place: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupt(fd: int, entry: Entry) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(target._attributes, "set", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            target.write_whole(b"f", b"data", entry())
+        assert os.listdir(place) == []
+
+    def test_an_ancestor_gets_no_time(self, target: Target, place: bytes) -> None:
+        for name in (b"ancestor", b"directory"):
+            target.make_directory(name)
+            extra = {"ancestor": True} if name == b"ancestor" else None
+            target.note_directory(name, directory(0o711, mtime_ns=0, extra=extra))
+        target.finish_directories()
+        assert os.stat(place + b"/directory").st_mtime_ns == 0
+        ancestor = os.stat(place + b"/ancestor")
+        assert ancestor.st_mtime_ns > MTIME
+        assert stat.S_IMODE(ancestor.st_mode) == 0o711
+
     def test_close_twice(self, place: bytes) -> None:
         before = count_open()
         target = Target.prepare(place)
