@@ -4,7 +4,8 @@ A segment is one chunk of kind *manifest*. Its plaintext is a msgpack stream:
 
     array [1]                  segment version
     bin PATH                   absolute path of a directory; the entries that follow are its children
-    array ENTRY                one child, the fields of `Entry` in order; more of them
+    array ENTRY                one child, the fields of `Entry` in order; more of them. Where a time does not fit
+                               64 bits both times are arrays [seconds, nanoseconds]
     bin PATH ...               the next directory that has children
 
 Entries are ordered by (components of the parent directory, name) as raw bytes, strictly ascending over the whole
@@ -105,7 +106,11 @@ _HEADER: bytes = msgpack.packb([SEGMENT_VERSION])
 
 def encode_entry(entry: Entry) -> bytes:
     """The bytes of one entry inside a segment."""
-    return _pack(entry)
+    try:
+        return _pack(entry)
+    except OverflowError:  # a time that 64 bits of nanoseconds do not hold, beyond the year 2262
+        wide = (list(divmod(time, 10**9)) for time in (entry.mtime_ns, entry.ctime_ns))
+        return _pack((*entry[:5], *wide, *entry[7:]))
 
 
 def encode_directory(path: bytes) -> bytes:
@@ -135,7 +140,7 @@ def decode_segment(data: bytes | memoryview) -> Iterator[PlacedEntry]:
         for item in unpacker:
             end = unpacker.tell()
             if type(item) is list:
-                entry = Entry._make(item)
+                entry = _entry(item)
                 _check(entry, parent)
                 if last is not None and entry.name <= last:
                     raise Damaged("manifest entries are out of order")
@@ -152,6 +157,18 @@ def decode_segment(data: bytes | memoryview) -> Iterator[PlacedEntry]:
         raise Damaged("manifest segment or directory without entries")
     if end != len(data):
         raise Damaged("manifest segment ends in the middle of an entry")
+
+
+def _entry(item: list[Any]) -> Entry:
+    """The entry in an array; times that were written as seconds and nanoseconds are one number again."""
+    entry = Entry._make(item)
+    if type(item[5]) is list:
+        times = [item[5], item[6]]
+        if not all(type(time) is list and [type(part) for part in time] == [int, int] for time in times):
+            raise Damaged("manifest entry with a malformed time")
+        mtime, ctime = (seconds * 10**9 + ns for seconds, ns in times)
+        entry = entry._replace(mtime_ns=mtime, ctime_ns=ctime)
+    return entry
 
 
 Row = list[Any]

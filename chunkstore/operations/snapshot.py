@@ -12,7 +12,8 @@ import os
 from collections.abc import Sequence
 
 from chunkstore.errors import Fenced, IndexDamaged, SourceError
-from chunkstore.operations.snapshot_run import Run, SnapshotOptions, SnapshotResult
+from chunkstore.operations.snapshot_run import Run
+from chunkstore.operations.snapshot_values import SnapshotOptions, SnapshotResult
 from chunkstore.progress import Progress
 from chunkstore.repository.local_index import open_local_index
 from chunkstore.repository.repository import Repository, Surroundings

@@ -7,58 +7,35 @@ import errno
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from chunkstore.chunking import make_chunker, parse_chunker
 from chunkstore.errors import Fenced, Interrupted, SourceError, StorageError
 from chunkstore.format.client_state import ClientState
-from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Entry, Row, join
+from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Row, join
 from chunkstore.format.records import SignedRecord, SnapshotRecord, stored_time
 from chunkstore.operations.estimate import estimate
 from chunkstore.operations.file_content import Content, FileContent, known
 from chunkstore.operations.last_manifest import LastManifest, Match
+from chunkstore.operations.snapshot_values import SnapshotOptions, SnapshotResult
 from chunkstore.operations.statistics import Statistics
 from chunkstore.progress import Progress
-from chunkstore.repository.chunk_writer import ChunkWriter, WriteOptions
+from chunkstore.repository.chunk_writer import ChunkWriter
 from chunkstore.repository.local_index import LocalIndex
 from chunkstore.repository.manifest_cache import CacheHeader, ManifestCacheWriter, open_manifest_cache
 from chunkstore.repository.manifest_writer import ManifestWriter, Roots
 from chunkstore.repository.places import load_state, locked, save_state
 from chunkstore.repository.repository import Repository, Surroundings
-from chunkstore.repository.session import Signing, WriteSession
+from chunkstore.repository.session import WriteSession
 from chunkstore.tree.display import display_path
 from chunkstore.tree.reading import entry_of, kind_of, read_link
 from chunkstore.tree.walk import ancestors, never, walk
 
-_TIMES = 2**63 - 1
-"""Nanoseconds: what an entry can hold, and kernels that follow the limits of their file systems."""
 _CHECK_BYTES = 64 << 10
 """Read between two looks at the clock and at who wants the run to stop; directories are looked at one by one."""
 _COMPARED_IDS = 32_768
 """A file of more chunks that had to be read again counts as changed: its ids are not held in memory to see."""
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotOptions:
-    """What is said about the snapshot, how it is written, and what is left out of it (device, inode)."""
-
-    tags: tuple[str, ...] = ()
-    description: str = ""
-    write: WriteOptions = field(default_factory=WriteOptions)
-    leave_out: frozenset[tuple[int, int]] = frozenset()
-    sign: Signing | None = None
-    estimate: bool = False
-    """Tell the progress how much there is in all: what the last snapshot had, else by walking ahead in a thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotResult:
-    """The record as it was committed, what was counted, and the sources that could not be read."""
-
-    signed: SignedRecord
-    statistics: Statistics
-    problems: tuple[str, ...]
 
 
 def cache_name(host: str, roots: Sequence[bytes]) -> str:
@@ -185,7 +162,7 @@ class Run:
         if kind == FILE:
             self._file(parent, name, content, match)
             return
-        entry = self._entry_of(name, status, 0, extra)
+        entry = entry_of(name, status, 0, extra)
         above = path in self._ancestors
         if above:  # its times say what happened beside the roots: recorded, they would make every manifest new
             entry = entry._replace(mtime_ns=0, ctime_ns=0, inode=0, extra={"ancestor": True})
@@ -193,14 +170,6 @@ class Run:
         self._manifest.add(parent, entry)
         if not above:
             self._count_other(kind)
-
-    def _entry_of(self, name: bytes, status: os.stat_result, chunks: int, extra: dict[str, Any] | None) -> Entry:
-        entry = entry_of(name, status, chunks, extra)
-        if max(abs(entry.mtime_ns), abs(entry.ctime_ns)) < _TIMES:
-            return entry
-        self._progress.warn(f"{display_path(name)}: its time is beyond the year 2262 and was cut to it")
-        mtime, ctime = (max(-_TIMES, min(time, _TIMES)) for time in (entry.mtime_ns, entry.ctime_ns))
-        return entry._replace(mtime_ns=mtime, ctime_ns=ctime)
 
     def _count_kept(self, row: Row) -> None:
         kind, size, extra = row[1], row[8], row[10]
@@ -216,7 +185,7 @@ class Run:
     def _file(self, parent: bytes, name: bytes, content: Content, match: Match | None) -> None:
         self._progress.advance(1, 0)
         self._statistics.bytes_read += content.size
-        entry = self._entry_of(name, content.status, content.chunks, None)
+        entry = entry_of(name, content.status, content.chunks, None)
         if entry.size != content.size:
             entry = entry._replace(size=content.size)
         if match is not None and entry == match.entry and entry.chunks <= _COMPARED_IDS:

@@ -250,7 +250,8 @@ def test_any_whole_copy_of_a_chunk_will_do(
     for client in (world.client, world.client.but(workers=2).without_cache()):
         assert client.restored(world.taken.id) == world.tree
     if plane == ObjectKind.CONTENT_PACK:
-        check_losses(world, world.client.restore(world.taken.id), world.files_with(harm(world.storage, first[1])))
+        lost = world.files_with(harm(world.storage, first[1]))
+        check_losses(world, world.client.restore(world.taken.id), lost)
 
 
 def test_what_is_lost_does_not_cost_a_listing_each(world: World) -> None:

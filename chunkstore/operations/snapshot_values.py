@@ -1,0 +1,32 @@
+"""What a snapshot is asked to be, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from chunkstore.format.records import SignedRecord
+from chunkstore.operations.statistics import Statistics
+from chunkstore.repository.chunk_writer import WriteOptions
+from chunkstore.repository.session import Signing
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotOptions:
+    """What is said about the snapshot, how it is written, and what is left out of it (device, inode)."""
+
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    write: WriteOptions = field(default_factory=WriteOptions)
+    leave_out: frozenset[tuple[int, int]] = frozenset()
+    sign: Signing | None = None
+    estimate: bool = False
+    """Tell the progress how much there is in all: what the last snapshot had, else by walking ahead in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotResult:
+    """The record as it was committed, what was counted, and the sources that could not be read."""
+
+    signed: SignedRecord
+    statistics: Statistics
+    problems: tuple[str, ...]
