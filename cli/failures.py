@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from typing import TextIO
 
 import click
 
 from chunkstore import errors
-from chunkstore.tree.display import display_path
 
 DONE, FAILED, USAGE, INCOMPLETE, DIFFERENT = 0, 1, 2, 3, 4
 NO_REPOSITORY, UNREACHABLE, NO_KEY, INTERRUPTED = 10, 11, 12, 130
@@ -35,6 +33,8 @@ def exit_code(error: BaseException) -> int:
 def explain(error: BaseException) -> None:
     """Say on stderr what happened; with CHUNKSTORE_TRACEBACK in the environment also where."""
     if "CHUNKSTORE_TRACEBACK" in os.environ:
+        import traceback  # slow to import, as what is imported below
+
         traceback.print_exception(error)
     say(_message(error))
 
@@ -73,6 +73,8 @@ def _message(error: BaseException) -> str:
 
 def _where(error: OSError) -> str:
     if isinstance(error.filename, str | bytes):
+        from chunkstore.tree.display import display_path
+
         return f"{display_path(os.fsencode(error.filename))}: "
     return "" if end_output() else "standard output: "
 

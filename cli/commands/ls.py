@@ -60,13 +60,17 @@ def command(snapshot: Chosen, long: bool, recursive: bool) -> None:
 def _chosen(
     manifest: ManifestReader, record: SnapshotRecord, path: bytes | None, recursive: bool
 ) -> Iterator[ManifestEntry]:
-    paths = [path] if path is not None else list(record.roots)
-    for each in paths:
-        top = require(manifest, each)
-        if top.entry.kind != DIRECTORY or len(paths) > 1:
+    if path is None and len(record.roots) > 1:
+        for top in filter(None, map(manifest.find, record.roots)):  # a root that could not be read is not in there
             yield top
-        if top.entry.kind == DIRECTORY and (recursive or len(paths) == 1):
-            yield from manifest.below(each) if recursive else manifest.children(each)
+            if recursive and top.entry.kind == DIRECTORY:
+                yield from manifest.below(top.path)
+        return
+    top = require(manifest, path if path is not None else record.roots[0])
+    if top.entry.kind != DIRECTORY:
+        yield top
+    else:
+        yield from manifest.below(top.path) if recursive else manifest.children(top.path)
 
 
 def _long(found: ManifestEntry) -> str:
