@@ -51,7 +51,6 @@ from chunkstore.operations.reading import reading
 from chunkstore.operations.restore import Restored, restore
 from chunkstore.operations.snapshot import SnapshotOptions, SnapshotResult, snapshot
 from chunkstore.progress import Silent
-from chunkstore.repository import chunk_reader
 from chunkstore.repository.chunk_reader import ChunkReader, LedgerKeys
 from chunkstore.repository.chunk_writer import WriteOptions
 from chunkstore.repository.index_sync import sync_index
@@ -87,16 +86,6 @@ def temporary_directory() -> Iterator[Path]:
 def identity(message: bytes) -> bytes:
     """Seals and unseals, for nobody in particular."""
     return message
-
-
-def small_buffers() -> Iterator[None]:
-    """Readers take memory for the largest frame that there may be, 24 MiB; in a small world that is most of the time."""
-    largest = chunk_reader.MAX_FRAME
-    chunk_reader.MAX_FRAME = 512 * KIB
-    try:
-        yield
-    finally:
-        chunk_reader.MAX_FRAME = largest
 
 
 class Clock:

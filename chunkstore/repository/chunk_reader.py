@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Protocol
 
+from chunkstore.chunking import parse_chunker
 from chunkstore.compression import DEFAULT_LEVEL
 from chunkstore.errors import Damaged, NoUsableKey, ObjectMissing
 from chunkstore.format import names
-from chunkstore.format.pack import MAX_FRAME, Slot, SlotType
+from chunkstore.format.entries import MAX_SEGMENT
+from chunkstore.format.pack import Slot, SlotType
 from chunkstore.ids import ChunkId, PackId
 from chunkstore.keys.derivation import LEDGER_KEY_ID_SIZE, SALT_SIZE, ChunkKind, IndexKey
 from chunkstore.keys.opening import Opener
@@ -95,7 +97,8 @@ class ChunkReader:
         self.repository = repository
         self.index = index
         self.keys = keys
-        self.coder = FrameCoder(key.repository_id, key.chunk_id_keys, MAX_FRAME, DEFAULT_LEVEL, _no_random)
+        largest = max(repository.config.frame_size, parse_chunker(repository.config.chunker).max_size, MAX_SEGMENT)
+        self.coder = FrameCoder(key.repository_id, key.chunk_id_keys, largest, DEFAULT_LEVEL, _no_random)
         self._progress = progress or Silent()
         self._frames: OrderedDict[Spot, bytes] = OrderedDict()
         self._in_vain = 0

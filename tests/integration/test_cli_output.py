@@ -7,6 +7,7 @@ import os
 import pty
 import select
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -126,7 +127,11 @@ def on_terminal(machine: Machine, *arguments: str | Path, stdout: int = subproce
     """(exit code, standard output, what the terminal that is standard error got)."""
     controller, terminal = pty.openpty()
     environment = {"TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
-    process = machine.start(*arguments, stderr=terminal, stdin=terminal, stdout=stdout, environment=environment)
+    # A pipe that nobody reads gets full.
+    output = tempfile.TemporaryFile() if stdout == subprocess.PIPE else None  # noqa: SIM115
+    process = machine.start(
+        *arguments, stderr=terminal, stdin=terminal, stdout=output or stdout, environment=environment
+    )
     os.close(terminal)
     seen = bytearray()
     deadline = time.monotonic() + 60
@@ -142,7 +147,11 @@ def on_terminal(machine: Machine, *arguments: str | Path, stdout: int = subproce
             seen += data
     os.close(controller)
     result = finish(process)
-    return result.code, result.stdout, seen.decode(errors="replace")
+    if output is None:
+        return result.code, result.stdout, seen.decode(errors="replace")
+    with output:
+        output.seek(0)
+        return result.code, output.read(), seen.decode(errors="replace")
 
 
 def screen(written: str) -> list[str]:

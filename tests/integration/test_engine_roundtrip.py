@@ -21,10 +21,8 @@ from chunkstore.operations.opening import open_content
 from chunkstore.operations.reading import reading
 from chunkstore.progress import Silent
 from chunkstore.storage import MemoryStorage
-from tests.engine import Client, Taken, describe, identity, small_buffers, temporary_directory
+from tests.engine import Client, Taken, describe, identity, temporary_directory
 from tests.trees import Node, noise, plant
-
-small = pytest.fixture(scope="module", autouse=True)(small_buffers)
 
 # Few names, so that trees that follow each other share many, and of an awkward order.
 NAMES = st.sampled_from([b"a", b"a-b", b"a.", b"a0", b"a b", b"A", b"\xff", b"z"])

@@ -30,12 +30,9 @@ from tests.engine import (
     listed,
     local_client,
     make_tree,
-    small_buffers,
     snapshot_ids,
     temporary_directory,
 )
-
-small = pytest.fixture(scope="module", autouse=True)(small_buffers)
 
 NAMES = re.compile(
     r"config/\d{16}|recipients/\d{16}|keys/[0-9a-f]+\.\d{4}|packs/([0-9a-f]{2})/\1[0-9a-f]{62}"
@@ -80,12 +77,14 @@ def test_killed_at_any_time(options: tuple[str, ...]) -> None:
         trees[second] = describe(tree)
 
         killed = committed = 0
-        for kill in range(13):
+        for kill in range(40):  # until enough were hit in time: how fast a run is differs from machine to machine
+            if kill >= 10 and killed >= 6:
+                break
             if kill % 4 == 0:
                 change(tree, kill)
             now = describe(tree)
             pid = starter.start(*arguments)
-            time.sleep(dice.uniform(0, 2 * whole_run))
+            time.sleep(dice.uniform(0, 1.3 * whole_run))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             killed += starter.wait() == -signal.SIGKILL
@@ -104,7 +103,7 @@ def test_killed_at_any_time(options: tuple[str, ...]) -> None:
         assert len(stored) == len(set(stored))
         left = [path.name for path in (location / ".tmp").iterdir()] if (location / ".tmp").exists() else []
         print(
-            f"\n13 runs of {whole_run:.2f} s, {killed} killed, {committed} committed, {len(left)} temporary files left"
+            f"\n{kill} runs of {whole_run:.2f} s, {killed} killed, {committed} committed, {len(left)} temporary files left"
         )
         assert killed >= 6
         assert len(listed(client.storage, names.SESSIONS)) <= 13

@@ -19,11 +19,8 @@ from tests.engine import (
     make_tree,
     put_plan,
     run_indexes,
-    small_buffers,
     temporary_directory,
 )
-
-small = pytest.fixture(scope="module", autouse=True)(small_buffers)
 
 
 class Watchman:

@@ -36,11 +36,8 @@ from tests.engine import (
     repack,
     repack_everything,
     run_indexes,
-    small_buffers,
     temporary_directory,
 )
-
-small = pytest.fixture(scope="module", autouse=True)(small_buffers)
 
 
 @dataclass(frozen=True)

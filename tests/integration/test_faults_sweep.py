@@ -32,7 +32,6 @@ from tests.engine import (
     indexed_packs,
     listed,
     make_tree,
-    small_buffers,
     snapshot_ids,
     temporary_directory,
 )
@@ -53,9 +52,6 @@ class World:
     """Bytes of all chunks that index objects name."""
     full_run: int
     """Bytes that a snapshot puts when nothing goes wrong."""
-
-
-small = pytest.fixture(scope="module", autouse=True)(small_buffers)
 
 
 @pytest.fixture(scope="module")
