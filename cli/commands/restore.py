@@ -6,7 +6,6 @@ import os
 
 import click
 
-from chunkstore.errors import TargetError
 from chunkstore.operations.restore import Restored, restore
 from chunkstore.operations.statistics import Statistics
 from chunkstore.tree.target import Overwrite, Target
@@ -41,19 +40,10 @@ def command(snapshot: Chosen, target: bytes, overwrite: str, signed_by: tuple[st
         if snapshot.path is None:
             counted = Statistics.from_record(opened.record.statistics)
             view.total(counted.files, counted.bytes)
-        with _prepare(os.path.abspath(target), Overwrite(overwrite)) as place:
+        with Target.prepare(os.path.abspath(target), overwrite=Overwrite(overwrite)) as place:
             done = restore(opened.reader, opened.manifest, opened.record, snapshot.path, place, opened.workers, view)
     _report(done, target)
     return FAILED if done.problems else DONE
-
-
-def _prepare(target: bytes, overwrite: Overwrite) -> Target:
-    try:
-        return Target.prepare(target, overwrite=overwrite)
-    except TargetError as e:
-        if overwrite is Overwrite.REFUSE and os.path.isdir(target) and os.listdir(target):
-            raise TargetError(f"{e} (--overwrite always, or --overwrite never)") from e
-        raise
 
 
 def _report(done: Restored, target: bytes) -> None:

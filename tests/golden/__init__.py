@@ -1,0 +1,1 @@
+"""Repositories as earlier versions wrote them: every later version must read them."""
