@@ -28,6 +28,8 @@ from chunkstore.repository.local_index import LocalIndex
 from chunkstore.repository.repository import Repository
 
 ROWS_PER_INDEX_OBJECT = 50_000
+_IDS_IN_MEMORY = 200_000
+"""Ids of a first snapshot that are held in memory, 20 MB: as long as they are all there are, nothing is looked up."""
 _PLANES = {
     ChunkKind.CONTENT: ObjectKind.CONTENT_PACK,
     ChunkKind.MANIFEST: ObjectKind.TREE_PACK,
@@ -112,6 +114,7 @@ class ChunkWriter:
         uploads = min(options.workers, 2)
         self._storing = OrderedPool[_OpenPack, PackInfo](self._store, uploads, uploads, "store")
         self._own: set[ChunkId] = set()
+        self._own_is_all = index.is_empty()
         self._unindexed: list[PackInfo] = []
         self._unindexed_rows = 0
         self._index_objects = 0
@@ -167,7 +170,7 @@ class ChunkWriter:
 
     def knows(self, chunk_id: ChunkId) -> bool:
         """Whether the chunk may be relied on: written by this session, or in a pack no plan condemns."""
-        return chunk_id in self._own or self._index.knows(chunk_id)
+        return chunk_id in self._own or (not self._own_is_all and self._index.knows(chunk_id))
 
     def _append(self, frame: OpenFrame, chunk_id: ChunkId, size: int) -> None:
         frame.ids.append(chunk_id)
@@ -257,9 +260,11 @@ class ChunkWriter:
         self.written.stored += len(data)
         self._index_objects += 1
         self._index.change(lambda: self._index.add_source(name, infos))
-        for info in infos:
-            for frame in info.frames:
-                self._own.difference_update(frame.ids)
+        self._own_is_all = self._own_is_all and len(self._own) < _IDS_IN_MEMORY
+        if not self._own_is_all:
+            for info in infos:
+                for frame in info.frames:
+                    self._own.difference_update(frame.ids)
         self._unindexed = []
         self._unindexed_rows = 0
 

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from chunkstore.errors import IndexDamaged, StorageFull
 
@@ -78,10 +79,14 @@ class IndexFile:
         try:
             yield
         except sqlite3.DatabaseError as e:
-            self._refuse_what_passes(e)
-            self.db.close()
-            self._discard()
-            raise IndexDamaged("the local copy of the index was damaged and has been removed; run it again") from e
+            self.failed(e)
+
+    def failed(self, error: sqlite3.DatabaseError) -> NoReturn:
+        """Raise what `guarded` raises for this error."""
+        self._refuse_what_passes(error)
+        self.db.close()
+        self._discard()
+        raise IndexDamaged("the local copy of the index was damaged and has been removed; run it again") from error
 
     def _refuse_what_passes(self, error: sqlite3.DatabaseError) -> None:
         """Raise for what says nothing about the content of the file: it is busy, or there is no room or no right."""

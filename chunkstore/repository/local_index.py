@@ -203,8 +203,10 @@ class LocalIndex:
 
     def knows(self, chunk_id: ChunkId) -> bool:
         """Whether the chunk is in a pack that may be relied on."""
-        with self._guarded():
+        try:
             return self._knows(chunk_id)
+        except sqlite3.DatabaseError as e:  # `_guarded` would cost more than the look-up
+            self._file.failed(e)
 
     def _knows(self, chunk_id: ChunkId) -> bool:
         if not self._reading:

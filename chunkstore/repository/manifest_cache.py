@@ -82,8 +82,11 @@ class ManifestCacheWriter:
         try:
             yield
         except OSError as e:
-            self._broken = True
-            self._warn(f"the next snapshot will read every file again: {self._path.parent}: {e.strerror}")
+            self._give_up(e)
+
+    def _give_up(self, error: OSError) -> None:
+        self._broken = True
+        self._warn(f"the next snapshot will read every file again: {self._path.parent}: {error.strerror}")
 
     def _sweep(self, name: str) -> None:
         """Remove what killed runs left: files of this name that nobody holds and the last manifest does not need."""
@@ -94,9 +97,12 @@ class ManifestCacheWriter:
                     path.unlink(missing_ok=True)
 
     def ids(self, ids: bytes) -> None:
-        if not self._broken:
-            with self._giving_up():
-                self._files[1].write(ids)
+        if self._broken:
+            return
+        try:
+            self._files[1].write(ids)
+        except OSError as e:  # once for each file: no context manager here
+            self._give_up(e)
 
     def segment(self, ref: SegmentRef, data: bytes) -> None:
         if self._broken:
