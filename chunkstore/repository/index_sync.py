@@ -61,27 +61,30 @@ def _sync_once(repository: Repository, index: LocalIndex, progress: Progress) ->
     if generation.number == seen and wanted == here:
         return certain
 
-    def unless_changed(work: Callable[[], None]) -> None:
-        def checked() -> None:
-            if index.generation != seen:
-                raise _ChangedMeanwhile
-            work()
-
-        index.change(checked)
-
     # One object at a time, so that memory does not grow with the index. Rows that come early do no harm: they are
     # what the repository holds; only what goes has to go together with the generation that says so.
     for name in sorted(wanted - here):
         packs = [p for p in _read(repository, name, progress) if p.pack_id not in generation.dropped]
-        unless_changed(partial(index.add_source, name, packs))
+        _change(index, seen, partial(index.add_source, name, packs))
 
     def bring_in_line() -> None:
         index.drop_sources(here - wanted)
         index.drop_packs(generation.dropped)
         index.set_generation(generation.number)
 
-    unless_changed(bring_in_line)
+    _change(index, seen, bring_in_line)
     return certain
+
+
+def _change(index: LocalIndex, generation: int, work: Callable[[], None]) -> None:
+    """Do `work` in one transaction, unless another process has moved the index to another generation."""
+
+    def checked() -> None:
+        if index.generation != generation:
+            raise _ChangedMeanwhile
+        work()
+
+    index.change(checked)
 
 
 def _newest_generation(repository: Repository, progress: Progress) -> tuple[Generation, bool]:
