@@ -2,7 +2,8 @@
 
 A segment is one chunk of kind *manifest*. Its plaintext is a msgpack stream:
 
-    array [1]                  segment version
+    array [2, USERS, GROUPS]   segment version; arrays of [uid, user name] and of [gid, group name], ascending, for the
+                               owners in this segment that had names. Version 1 was `array [1]`, without names
     bin PATH                   absolute path of a directory; the entries that follow are its children
     array ENTRY                one child, the fields of `Entry` in order; more of them. Where a time does not fit
                                64 bits both times are arrays [seconds, nanoseconds]
@@ -14,14 +15,16 @@ manifest. `/` itself, where it is recorded, is the entry with parent `/` and an 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgpack
 
 from chunkstore.errors import Damaged
+from chunkstore.format.extras import check_extra
 
-SEGMENT_VERSION = 1
+SEGMENT_VERSION = 2
 
 FILE = 1
 DIRECTORY = 2
@@ -45,8 +48,7 @@ class Entry(NamedTuple):
 
     `mode` holds the 12 permission bits; times are nanoseconds since 1970 (negative before); `chunks` is the number
     of chunk ids that belong to the entry in the references of its segment; `extra` holds what only some entries
-    have, under text keys: `target` (bytes, of a symbolic link), `ancestor` (True: recorded because a root lies below
-    it). Unknown keys are kept as they are.
+    have, under the text keys of `extras`. Unknown keys are kept as they are.
     """
 
     name: bytes
@@ -70,6 +72,61 @@ class Entry(NamedTuple):
     def ancestor(self) -> bool:
         """Whether the directory is in the manifest only because a root lies below it."""
         return bool(self.extra and self.extra.get("ancestor"))
+
+    @property
+    def xattrs(self) -> Mapping[bytes, bytes]:
+        """Extended attributes; POSIX ACLs are among them."""
+        return self.extra.get("xattrs", {}) if self.extra else {}
+
+    @property
+    def flags(self) -> int:
+        """Inode flags of Linux (`chattr`), those that can be set."""
+        return self.extra.get("flags", 0) if self.extra else 0
+
+    @property
+    def link(self) -> tuple[int, int] | None:
+        """What all names of one inode have in common: (ordinal of its device, inode). None where there is one name."""
+        if not self.extra or "link" not in self.extra:
+            return None
+        return self.extra["link"], self.inode
+
+    @property
+    def device(self) -> tuple[int, int] | None:
+        """(major, minor) of a device."""
+        device = self.extra.get("device") if self.extra else None
+        return (device[0], device[1]) if device else None
+
+    @property
+    def extents(self) -> list[list[int]] | None:
+        """[offset, length] of the data of a sparse file, ascending; None where there are no holes."""
+        return self.extra.get("extents") if self.extra else None
+
+    @property
+    def content_size(self) -> int:
+        """Bytes that the chunks hold: all of the file, or the data of its extents."""
+        extents = self.extents
+        return self.size if extents is None else sum(length for _, length in extents)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the file kept changing while it was read, so that its content may be torn."""
+        return bool(self.extra and self.extra.get("changed"))
+
+    @property
+    def atime_ns(self) -> int | None:
+        """Time of the last access, where it was asked for."""
+        return self.extra.get("atime") if self.extra else None
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Names of the users and groups that own the entries of a segment, as far as they had any."""
+
+    users: dict[int, str] = field(default_factory=dict)
+    groups: dict[int, str] = field(default_factory=dict)
+
+
+NO_OWNERS = Owners()
 
 
 class PlacedEntry(NamedTuple):
@@ -101,7 +158,6 @@ def sort_key(parent: bytes, name: bytes) -> tuple[Components, bytes]:
 
 
 _pack: Callable[[object], bytes] = msgpack.Packer(use_bin_type=True).pack
-_HEADER: bytes = msgpack.packb([SEGMENT_VERSION])
 
 
 def encode_entry(entry: Entry) -> bytes:
@@ -118,25 +174,37 @@ def encode_directory(path: bytes) -> bytes:
     return _pack(path)
 
 
-def encode_segment(pieces: Iterable[bytes]) -> bytes:
+def encode_segment(pieces: Iterable[bytes], owners: Owners = NO_OWNERS) -> bytes:
     """Join encoded directories and entries, in order, into one segment."""
-    return _HEADER + b"".join(pieces)
+    return encode_owners(owners) + b"".join(pieces)
 
 
-def decode_segment(data: bytes | memoryview) -> Iterator[PlacedEntry]:
-    """The entries of one segment, each checked in full.
+def encode_owners(owners: Owners) -> bytes:
+    """How a segment begins."""
+    tables = ([list(each) for each in sorted(names.items())] for names in (owners.users, owners.groups))
+    return _pack([SEGMENT_VERSION, *tables])
 
-    Raises `Damaged` where anything is not as `encode_segment` writes it, the order inside the segment included.
+
+def decode_segment(data: bytes | memoryview) -> tuple[Owners, Iterator[PlacedEntry]]:
+    """The owners' names and the entries of one segment, each checked in full.
+
+    Raises `Damaged`, at once or while the entries are taken, where anything is not as `encode_segment` writes it, the
+    order inside the segment included.
     """
     unpacker = msgpack.Unpacker(raw=False, strict_map_key=True, max_buffer_size=max(len(data), 1))
     unpacker.feed(data)
+    try:
+        owners = _owners(next(unpacker))
+    except (ValueError, TypeError, StopIteration, msgpack.UnpackException) as e:
+        raise Damaged("manifest segment can not be read") from e
+    return owners, _decode_entries(unpacker, len(data))
+
+
+def _decode_entries(unpacker: Any, size: int) -> Iterator[PlacedEntry]:
     parent = b""
     last: bytes | None = b""
+    end = unpacker.tell()
     try:
-        version = next(unpacker)
-        if type(version) is not list or version != [SEGMENT_VERSION] or type(version[0]) is not int:
-            raise Damaged("manifest segment of an unknown version")
-        end = unpacker.tell()
         for item in unpacker:
             end = unpacker.tell()
             if type(item) is list:
@@ -151,12 +219,33 @@ def decode_segment(data: bytes | memoryview) -> Iterator[PlacedEntry]:
                     raise Damaged("manifest directory without entries")
                 parent = _check_parent(item, parent)
                 last = None
-    except (ValueError, TypeError, StopIteration, msgpack.UnpackException) as e:
+    except (ValueError, TypeError, msgpack.UnpackException) as e:
         raise Damaged("manifest segment can not be read") from e
     if not parent or last is None:
         raise Damaged("manifest segment or directory without entries")
-    if end != len(data):
+    if end != size:
         raise Damaged("manifest segment ends in the middle of an entry")
+
+
+def _owners(header: object) -> Owners:
+    if type(header) is not list or not header or type(header[0]) is not int:
+        raise Damaged("manifest segment without a version")
+    if header == [1]:
+        return NO_OWNERS
+    if header[0] != SEGMENT_VERSION or len(header) != 3:
+        raise Damaged("manifest segment of an unknown version")
+    return Owners(_names(header[1]), _names(header[2]))
+
+
+def _names(table: object) -> dict[int, str]:
+    names: dict[int, str] = {}
+    before = -1
+    for pair in table if type(table) is list else [None]:
+        if type(pair) is not list or [type(part) for part in pair] != [int, str] or pair[0] <= before:
+            raise Damaged("manifest segment with malformed names of owners")
+        before = pair[0]
+        names[before] = pair[1]
+    return names
 
 
 def _entry(item: list[Any]) -> Entry:
@@ -175,11 +264,16 @@ Row = list[Any]
 """The fields of `Entry`, in order, not made an Entry yet."""
 
 
-def read_own_segment(data: bytes) -> Iterator[tuple[bytes, Row]]:
-    """(parent, fields) of a segment that this client wrote itself and whose id was checked: nothing else is."""
+def read_own_segment(data: bytes) -> tuple[Owners, Iterator[tuple[bytes, Row]]]:
+    """The owners, and (parent, fields) of the entries, of a segment that this client wrote itself and whose id was
+    checked: nothing else is.
+    """
     unpacker = msgpack.Unpacker(raw=False, max_buffer_size=max(len(data), 1))
     unpacker.feed(data)
-    next(unpacker)
+    return _owners(next(unpacker)), _own_rows(unpacker)
+
+
+def _own_rows(unpacker: Any) -> Iterator[tuple[bytes, Row]]:
     parent = b""
     for item in unpacker:
         if type(item) is list:
@@ -213,7 +307,10 @@ def _check(entry: Entry, parent: bytes) -> None:
             raise Damaged("manifest entry with a malformed number")
     if mode > 0o7777 or type(mtime_ns) is not int or type(ctime_ns) is not int or (chunks and kind != FILE):
         raise Damaged("manifest entry with a malformed number")
-    if extra is not None and type(extra) is not dict:
-        raise Damaged("manifest entry with malformed extras")
-    if kind == SYMLINK and (extra is None or type(extra.get("target")) is not bytes or b"\0" in extra["target"]):
+    if extra is not None:
+        if type(extra) is not dict:
+            raise Damaged("manifest entry with malformed extras")
+        if extra:
+            check_extra(extra, kind == FILE, size)
+    if kind == SYMLINK and (extra is None or "target" not in extra):
         raise Damaged("symbolic link without a target")

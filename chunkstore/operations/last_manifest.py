@@ -62,6 +62,7 @@ class LastManifest:
         self._restore = restore
         self._segment: CachedSegment | None = None
         self._ahead = next(self._segments, None)
+        self._same_names = True  # as the owners of this segment had when it was written
         self._rows: list[tuple[bytes, Row, int]] = []
         self._at = 0
         self._held = 0  # leading entries of the segment that came back unchanged and are not written yet
@@ -121,7 +122,9 @@ class LastManifest:
             return False
         self._ahead = next(self._segments, None)
         first_id = segment.first_id
-        for parent, row in read_own_segment(segment.data):
+        owners, rows = read_own_segment(segment.data)
+        self._same_names = self._manifest.names_are_those_of(owners)
+        for parent, row in rows:
             self._rows.append((parent, row, first_id))
             first_id += row[9]
         return True
@@ -152,7 +155,7 @@ class LastManifest:
     def keep(self, parent: bytes, match: Match) -> None:
         """Write the entry as it was."""
         # The last segment ended because the manifest did: what may follow now has to see where its hash ends it.
-        starts = match.position == 0 and self._manifest.at_boundary and self._ahead is not None
+        starts = match.position == 0 and self._manifest.at_boundary and self._ahead is not None and self._same_names
         if match.position == self._held and (self._held or starts):
             self._held += 1
             if self._held == len(self._rows):

@@ -23,7 +23,7 @@ from typing import BinaryIO, NamedTuple
 from chunkstore.format.tree_nodes import RunRef, SegmentRef
 from chunkstore.ids import ID_SIZE, ChunkId, SnapshotId
 
-_MAGIC = b"CSMANIF2"
+_MAGIC = b"CSMANIF3"
 _HEADER = struct.Struct(">8s16sQQQQQ")
 _HEAD = struct.Struct(">IIQ32s")
 _RUN = struct.Struct(">32sI")

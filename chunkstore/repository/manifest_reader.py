@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 from chunkstore.errors import Damaged
-from chunkstore.format.entries import Components, Entry, components, decode_segment, sort_key
+from chunkstore.format.entries import NO_OWNERS, Components, Entry, Owners, components, decode_segment, sort_key
 from chunkstore.format.tree_nodes import (
     NodeRef,
     SegmentRef,
@@ -30,12 +30,13 @@ class ChunkSource(Protocol):
 
 
 class ManifestEntry(NamedTuple):
-    """An entry, where it is, and where its chunk ids begin among those of its segment."""
+    """An entry, where it is, where its chunk ids begin among those of its segment, and the segment's names of owners."""
 
     parent: bytes
     entry: Entry
     segment: SegmentRef
     first_id: int
+    owners: Owners = NO_OWNERS
 
     @property
     def path(self) -> bytes:
@@ -126,8 +127,9 @@ class ManifestReader:
         if len(data) != ref.length:
             raise Damaged("manifest segment has another length than its reference says")
         at = 0
-        for parent, entry in decode_segment(data):
-            yield ManifestEntry(parent, entry, ref, at)
+        owners, entries = decode_segment(data)
+        for parent, entry in entries:
+            yield ManifestEntry(parent, entry, ref, at, owners)
             at += entry.chunks
         if at != sum(run.count for run in ref.runs):
             raise Damaged("the manifest and its references differ")

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from chunkstore.format.entries import MAX_SEGMENT, Entry, encode_directory, encode_entry, encode_segment, join
+from chunkstore.format.entries import MAX_SEGMENT, Entry, Owners, encode_directory, encode_entry, encode_segment, join
 from chunkstore.format.tree_nodes import (
     ContentNode,
     NodeRef,
@@ -44,6 +44,24 @@ class ChunkSink(Protocol):
     def add(self, kind: ChunkKind, data: bytes | memoryview) -> ChunkId: ...
 
 
+class OwnerNames(Protocol):
+    """Which names users and groups have; None for a number without one. The same for as long as a snapshot takes."""
+
+    def user(self, uid: int) -> str | None: ...
+
+    def group(self, gid: int) -> str | None: ...
+
+
+class Nameless:
+    """Knows no names."""
+
+    def user(self, uid: int) -> str | None:
+        return None
+
+    def group(self, gid: int) -> str | None:
+        return None
+
+
 class SegmentLog(Protocol):
     """Is told about every finished segment, and about ids as they come; the cache of the last manifest is one."""
 
@@ -71,8 +89,11 @@ class _OpenNode:
 class ManifestWriter:
     """Takes entries in manifest order. For each: `add_ids` for the ids of its chunks, any number of times, then `add`."""
 
-    def __init__(self, sink: ChunkSink, cut_key: bytes, log: SegmentLog) -> None:
+    def __init__(self, sink: ChunkSink, cut_key: bytes, log: SegmentLog, names: OwnerNames | None = None) -> None:
         self._sink = sink
+        self._names: OwnerNames = names or Nameless()
+        self._users: set[int] = set()
+        self._groups: set[int] = set()
         self._cut_key = cut_key
         self._log = log
         self._pieces: list[bytes] = []
@@ -136,6 +157,8 @@ class ManifestWriter:
             self._append(encode_directory(parent))
             self._parent = parent
         self._append(encode_entry(entry))
+        self._users.add(entry[3])
+        self._groups.add(entry[4])
         self._entries += 1
         if entry.chunks > _OWN_RUN:
             self._end_run(len(self._run) // ID_SIZE)
@@ -150,12 +173,24 @@ class ManifestWriter:
         if not self._entries:
             return
         self._end_run(len(self._run) // ID_SIZE)
-        data = encode_segment(self._pieces)
+        data = encode_segment(self._pieces, self._owners())
         ref = SegmentRef(self._sink.add(ChunkKind.MANIFEST, data), len(data), tuple(self._runs))
         self._log.segment(ref, data)
         first = self._first
         self._pieces, self._size, self._entries, self._runs = [], 0, 0, []
+        self._users, self._groups = set(), set()
         self._add_child(0, first, ref, 40 * len(ref.runs))
+
+    def _owners(self) -> Owners:
+        users = ((uid, self._names.user(uid)) for uid in self._users)
+        groups = ((gid, self._names.group(gid)) for gid in self._groups)
+        return Owners({uid: name for uid, name in users if name}, {gid: name for gid, name in groups if name})
+
+    def names_are_those_of(self, owners: Owners) -> bool:
+        """Whether a segment with these names of owners would get the same today."""
+        return all(self._names.user(uid) == name for uid, name in owners.users.items()) and all(
+            self._names.group(gid) == name for gid, name in owners.groups.items()
+        )
 
     def reuse_segment(self, first: PathKey, ref: SegmentRef, data: bytes) -> None:
         """A whole segment of the last manifest, unchanged; only at a boundary. Its ids went through the log already."""
