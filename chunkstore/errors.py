@@ -109,7 +109,11 @@ class StorageFull(StorageError):
 
 
 class StorageUnreachable(StorageError):
-    """The storage does not answer, or refuses."""
+    """The storage does not answer, or refuses. `transient`: the same call may succeed a moment later."""
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 class KeyProblem(ChunkstoreError):

@@ -17,6 +17,9 @@ class Progress(Protocol):
     def current(self, path: bytes) -> None:
         """What is being worked on."""
 
+    def stored(self, path: bytes, size: int, new: bool) -> None:
+        """A file of so many bytes is stored: `new`, or changed since the last snapshot."""
+
     def warn(self, message: str) -> None:
         """Something a person should know; the run goes on."""
 
@@ -34,6 +37,9 @@ class Silent:
         pass
 
     def current(self, path: bytes) -> None:
+        pass
+
+    def stored(self, path: bytes, size: int, new: bool) -> None:
         pass
 
     def warn(self, message: str) -> None:

@@ -12,14 +12,19 @@ from chunkstore import __version__
 
 from .failures import FAILED, USAGE, end_output, exit_code, explain
 from .options import common_options
+from .storage_options import StorageOption
 
 COMMANDS = {
     "init": "Make a new repository, encrypted for GPG keys.",
     "join": "Make this machine a client of an existing repository.",
     "snapshot": "Store files and folders as a new snapshot.",
     "snapshots": "List the snapshots.",
+    "tag": "Change the tags of snapshots.",
     "restore": "Write a snapshot, or a part of it, to a folder.",
     "ls": "List what is in a snapshot.",
+    "find": "Find files in all snapshots.",
+    "diff": "Show what differs between snapshots, or from the files on disk.",
+    "history": "List the versions of a file over all snapshots.",
     "cat": "Write a file of a snapshot to standard output.",
     "verify": "Compare a snapshot with the files on disk.",
 }
@@ -45,6 +50,13 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f".commands.{cmd_name}", __package__)
         command: click.Command = module.command
         return command
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, of_storages in (("Options", False), ("Options of storages", True)):
+            options = [each for each in self.get_params(ctx) if isinstance(each, StorageOption) is of_storages]
+            with formatter.section(title):
+                formatter.write_dl([record for each in options if (record := each.get_help_record(ctx))])
+        self.format_commands(ctx, formatter)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import click
 
+from chunkstore.errors import InvalidArgument
+from chunkstore.operations.tagging import check_tag, check_text
+
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A snapshot as a user names it, and an absolute path in it or None."""
+    """A snapshot as a user names it, empty where options are to choose it, and an absolute path in it or None."""
 
     snapshot: str
     path: bytes | None
 
 
-def snapshot_and_path(context: click.Context, parameter: click.Parameter, value: str) -> Chosen:
-    """Callback for an argument `SNAPSHOT` or `SNAPSHOT:PATH`."""
-    snapshot, colon, path = value.partition(":")
+def snapshot_and_path(context: click.Context, parameter: click.Parameter, value: str | None) -> Chosen:
+    """Callback for an argument `SNAPSHOT`, `SNAPSHOT:PATH` or `:PATH`, which may be missing."""
+    return parse_chosen(value or "")
+
+
+def parse_chosen(text: str) -> Chosen:
+    """What such an argument means."""
+    snapshot, colon, path = text.partition(":")
     if not colon:
         return Chosen(snapshot, None)
     raw = os.fsencode(path)
@@ -27,6 +36,22 @@ def snapshot_and_path(context: click.Context, parameter: click.Parameter, value:
             f"the path after the colon must be absolute, as it was on the machine: {snapshot}:/..."
         )
     return Chosen(snapshot, b"/" + os.path.normpath(raw).lstrip(b"/"))
+
+
+def tags(context: click.Context, parameter: click.Parameter, value: Sequence[str]) -> tuple[str, ...]:
+    """Callback for an option that gives tags, one at a time: each once."""
+    try:
+        return tuple(dict.fromkeys(map(check_tag, value)))
+    except InvalidArgument as e:
+        raise click.BadParameter(str(e)) from e
+
+
+def text(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Callback for an option whose text is stored."""
+    try:
+        return None if value is None else check_text(value)
+    except InvalidArgument as e:
+        raise click.BadParameter(str(e)) from e
 
 
 signed_by = click.option(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import random
 import resource
 import secrets
 import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -26,12 +29,19 @@ from chunkstore.ids import RepositoryId
 from chunkstore.operations.signatures import require_signature
 from chunkstore.repository.places import Places
 from chunkstore.repository.repository import Repository, Surroundings, open_repository
-from chunkstore.storage import Storage, open_storage
+from chunkstore.storage import Storage, Waiting, open_storage
+from chunkstore.storage.location import is_s3
+from chunkstore.storage.ssh_options import SshOptions
 
+from .failures import say
 from .options import settings
+from .storage_options import options_for
 
 if TYPE_CHECKING:
     from chunkstore.keys.gpg import UserKeyring
+
+# Set when this process was asked to end, however it takes that: whoever waits for the network looks at it.
+_ending = threading.Event()
 
 
 def places() -> Places:
@@ -55,6 +65,7 @@ class Stop:
         if self._asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._asked = True
+        _ending.set()
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -84,14 +95,19 @@ def surroundings(stop: Stop | None = None, host: str | None = None) -> Surroundi
 
 def _protect() -> None:
     """No core dumps while keys are in memory; SIGTERM ends like Ctrl-C, so that clean-up runs."""
+    _ending.clear()
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(ValueError):
 
         def end(number: int, frame: FrameType | None) -> None:
+            _ending.set()
             raise KeyboardInterrupt
 
         signal.signal(signal.SIGTERM, end)
+        # A shell ignores it for what it starts in the background; that stays so.
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, end)
 
 
 def _user() -> str:
@@ -114,7 +130,37 @@ def storage_location() -> str:
 
 def storage() -> Storage:
     """The storage that is meant. A place where nothing is counts as empty: then there is no repository."""
-    return open_storage(storage_location(), create=True)
+    location, said = storage_location(), dict(settings().storage)
+    s3 = is_s3(location)
+    if s3 and "region" not in said and (region := os.environ.get("AWS_REGION")):
+        said["region"] = region  # the other SDKs and tools of AWS know it, boto3 does not
+    waiting = Waiting(
+        time.monotonic,
+        time.sleep,
+        random.random,
+        _ending.is_set,
+        now=time.time,
+        tell=_tell_nobody if settings().quiet else say,
+    )
+    options = replace(options_for(said, s3), ssh=_ssh())
+    return open_storage(location, create=True, options=options, waiting=waiting)
+
+
+def _ssh() -> SshOptions:
+    """The user's own SSH."""
+    return SshOptions(
+        str(Path.home()), _user(), use_agent=bool(os.environ.get("SSH_AUTH_SOCK")), start_proxy=_start_proxy
+    )
+
+
+def _start_proxy(command: str) -> socket.socket:
+    from .ssh_proxy import start_proxy
+
+    return start_proxy(command)
+
+
+def _tell_nobody(message: str) -> None:
+    """With --quiet only what goes wrong in the end is said."""
 
 
 def repository(operation: str, around: Surroundings) -> Repository:

@@ -32,7 +32,27 @@ def write_json_list(value: Mapping[str, Any], name: str, items: Iterable[Mapping
     sys.stdout.write("]}\n")
 
 
-def _dumps(value: Mapping[str, Any]) -> str:
+class JsonList:
+    """As `write_json`, with a list as the first field, whose items are written when they are found.
+
+    Nothing is written before the first item, or the end.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._next = f'{_dumps({"version": SCHEMA})[:-1]}, "{name}": ['
+
+    def add(self, item: str | Mapping[str, Any]) -> None:
+        """Write one item."""
+        sys.stdout.write(self._next + _dumps(item))
+        self._next = ", "
+
+    def end(self, value: Mapping[str, Any]) -> None:
+        """Write the other fields; there must be some."""
+        begun = "" if self._next == ", " else self._next
+        sys.stdout.write(f"{begun}], {_dumps(value)[1:]}\n")
+
+
+def _dumps(value: str | Mapping[str, Any]) -> str:
     """JSON in ASCII: lone surrogates are escaped, so it can be written and read everywhere."""
     return json.dumps(value, default=str)
 
@@ -93,6 +113,8 @@ def write_statistics(counted: Statistics) -> None:
     ]
     if counted.vanished:
         rows.append(("Vanished meanwhile", format_count(counted.vanished), ""))
+    if counted.changed_while_read:
+        rows.append(("Changed while being read", format_count(counted.changed_while_read), ""))
     if counted.specials:
         rows.append(("Other (devices, pipes, sockets)", format_count(counted.specials), ""))
     width = max(len(row[0]) for row in rows)

@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import click
+
 from chunkstore.progress import Silent
 from chunkstore.tree.display import display_path
-from chunkstore.units import format_count
+from chunkstore.units import format_count, format_size
 
 from .failures import say
 from .options import settings
@@ -21,8 +23,20 @@ _PATH_WIDTH = 40
 class Warnings(Silent):
     """For scheduled runs: warnings on stderr, no progress. With --quiet too: they are about what is not as it must be."""
 
+    def __init__(self, verbose: bool = False) -> None:
+        super().__init__()
+        self._verbose = verbose
+
+    def stored(self, path: bytes, size: int, new: bool) -> None:
+        if self._verbose:
+            self.result(f"{'new' if new else 'changed':9}  {format_size(size):>10}  {display_path(path)}")
+
     def warn(self, message: str) -> None:
         say(message)
+
+    def result(self, line: str) -> None:
+        """Write a line of the results to stdout while the run goes on."""
+        click.echo(line)
 
     def clear(self) -> None:
         """Leave the terminal to the results; nothing is drawn after this."""
@@ -31,7 +45,7 @@ class Warnings(Silent):
 class TerminalLine(Warnings):
     """Files, bytes, rate and, where the total is known, the time that is left."""
 
-    def __init__(self) -> None:
+    def __init__(self, verbose: bool = False) -> None:
         from rich.console import Console  # not needed in cron, and slow to import
         from rich.progress import (
             BarColumn,
@@ -43,7 +57,7 @@ class TerminalLine(Warnings):
             TransferSpeedColumn,
         )
 
-        super().__init__()
+        super().__init__(verbose)
         columns = (
             TimeElapsedColumn(),
             BarColumn(20),
@@ -83,6 +97,14 @@ class TerminalLine(Warnings):
     def warn(self, message: str) -> None:
         self._view.console.print(f"chunkstore: {message}", markup=False, highlight=False, soft_wrap=True)
 
+    def result(self, line: str) -> None:
+        if self._view.live.is_started and sys.stdout.isatty():
+            self._view.stop()
+            super().result(line)
+            self._view.start()
+        else:
+            super().result(line)
+
     def clear(self) -> None:
         self._view.stop()
 
@@ -101,9 +123,12 @@ def shown() -> bool:
 
 
 @contextmanager
-def progress() -> Iterator[Warnings]:
-    """What fits this run: a line on a terminal, warnings alone in cron and with --json or --quiet."""
-    view = TerminalLine() if shown() else Warnings()
+def progress(verbose: bool = False) -> Iterator[Warnings]:
+    """What fits this run: a line on a terminal, warnings alone in cron and with --json or --quiet.
+
+    With `verbose` a line for each file that is stored as well.
+    """
+    view = TerminalLine(verbose) if shown() else Warnings(verbose)
     try:
         yield view
     finally:

@@ -21,13 +21,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from chunkstore.chunking import parse_chunker
 from chunkstore.errors import Damaged, ObjectMissing
 from chunkstore.format import names
 from chunkstore.format import pack as packs
 from chunkstore.format.config import RecipientEntry
+from chunkstore.format.entries import FILE, Entry, Owners
 from chunkstore.format.index import (
     Generation,
     IndexSegment,
@@ -45,11 +46,13 @@ from chunkstore.format.tree_nodes import SegmentRef, decode_reference_node, deco
 from chunkstore.ids import ID_SIZE, ChunkId, PackId, SnapshotId, is_snapshot_id
 from chunkstore.keys.derivation import ChunkKind
 from chunkstore.operations.cat import cat
+from chunkstore.operations.catalog import read_record
 from chunkstore.operations.init import InitOptions, init
-from chunkstore.operations.opening import open_content, read_record
+from chunkstore.operations.opening import open_content
 from chunkstore.operations.reading import reading
 from chunkstore.operations.restore import Restored, restore
 from chunkstore.operations.snapshot import SnapshotOptions, SnapshotResult, snapshot
+from chunkstore.operations.snapshot_stream import Stream, snapshot_stream
 from chunkstore.progress import Silent
 from chunkstore.repository.chunk_reader import ChunkReader, LedgerKeys
 from chunkstore.repository.chunk_writer import WriteOptions
@@ -116,6 +119,14 @@ class Taken:
         return self.result.signed.record
 
 
+class Stored(NamedTuple):
+    """An entry of a manifest, the names of owners beside it, and what `cat` gives of a file."""
+
+    entry: Entry
+    owners: Owners
+    content: bytes
+
+
 @dataclass(frozen=True)
 class Client:
     """A machine that is a client of the repository at `storage`; all that it keeps is below `base`."""
@@ -163,22 +174,58 @@ class Client:
         """The local index, as it was left."""
         return open_local_index(self.places, self.open().key.repository_id)
 
-    def snapshot(self, *paths: Path) -> Taken:
+    def snapshot(self, *paths: Path, **options: Any) -> Taken:
+        """`options` go to `SnapshotOptions`."""
         progress = Silent()
         write = WriteOptions(workers=self.workers, packs_per_index_object=self.packs_per_index_object)
         result = snapshot(
             self.open("write"),
             [os.fsencode(path) for path in paths],
             b"/",
-            SnapshotOptions(write=write),
+            SnapshotOptions(write=write, **options),
             self.around,
             progress,
         )
         return Taken(result, progress.warnings)
 
+    def stream(self, name: bytes, stream: Stream, **options: Any) -> Taken:
+        progress = Silent()
+        write = WriteOptions(workers=self.workers)
+        around, repository = self.around, self.open("write")
+        result = snapshot_stream(repository, name, stream, SnapshotOptions(write=write, **options), around, progress)
+        return Taken(result, progress.warnings)
+
+    def stored(self, snapshot_id: SnapshotId) -> dict[bytes, Stored]:
+        """What a snapshot says of each path, and the content of its files."""
+        repository, progress = self.open("read"), Silent()
+        signed = read_record(repository, snapshot_id)
+        assert signed is not None, "a tombstone"
+        with reading(repository, open_content(repository, identity), self.around, progress) as read:
+            manifest = read.manifest(signed.record)
+            return {
+                each.path: Stored(
+                    each.entry,
+                    each.owners,
+                    b"".join(cat(read.reader, manifest, each.path, 0, progress)) if each.entry.kind == FILE else b"",
+                )
+                for each in manifest.entries()
+            }
+
     def restore(self, snapshot_id: SnapshotId) -> tuple[Tree, Restored]:
         """What a restore writes, and what it says of it."""
         return next(self._restores([snapshot_id]))
+
+    def restore_to(self, snapshot_id: SnapshotId, target: Path) -> Restored:
+        """Restore into a directory that stays."""
+        repository, progress = self.open("read"), Silent()
+        signed = read_record(repository, snapshot_id)
+        assert signed is not None, "a tombstone"
+        with (
+            reading(repository, open_content(repository, identity), self.around, progress) as read,
+            Target.prepare(os.fsencode(target)) as place,
+        ):
+            manifest = read.manifest(signed.record)
+            return restore(read.reader, manifest, signed.record, None, place, self.workers, progress)
 
     def restored(self, snapshot_id: SnapshotId) -> Tree:
         """What a restore writes when nothing goes wrong."""

@@ -65,8 +65,8 @@ class Entry(NamedTuple):
 
     @property
     def target(self) -> bytes:
-        """Where a symbolic link points."""
-        return bytes(self.extra["target"]) if self.extra else b""
+        """Where a symbolic link points; nothing of others."""
+        return bytes(self.extra.get("target", b"")) if self.extra else b""
 
     @property
     def ancestor(self) -> bool:
@@ -258,6 +258,11 @@ def _entry(item: list[Any]) -> Entry:
         mtime, ctime = (seconds * 10**9 + ns for seconds, ns in times)
         entry = entry._replace(mtime_ns=mtime, ctime_ns=ctime)
     return entry
+
+
+def decode_entry(data: bytes) -> Entry:
+    """One entry as `encode_entry` wrote it, from a file of our own: nothing is checked."""
+    return _entry(msgpack.unpackb(data, raw=False))
 
 
 Row = list[Any]

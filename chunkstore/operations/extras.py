@@ -12,6 +12,7 @@ from chunkstore.tree.spill import Queue
 
 _IN_MEMORY = 10_000
 """Sub-directories of one directory that wait in memory until their turn comes; more wait in a file."""
+NOT_STORED = "not in the snapshot"
 _NO_DIRECTORY = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLINK})
 
 
@@ -29,11 +30,13 @@ class Extras:
 
     Only into directories that are entries themselves it looks: not into what is above a root or a chosen file.
     Directories come depth first, so those that are passed over have no entry in them at all.
-    `report(path, how)` is told what differs.
+    `report(path, how)` is told what is `NOT_STORED`, and of directories that can not be listed. What is too much for
+    memory waits in files in `scratch`.
     """
 
-    def __init__(self, report: Callable[[bytes, str], None]) -> None:
+    def __init__(self, report: Callable[[bytes, str], None], scratch: str | None = None) -> None:
         self._report = report
+        self._scratch = scratch
         self._levels: list[_Level] = []
         self._parent: bytes | None = None
         self._directory = b""
@@ -49,7 +52,7 @@ class Extras:
         if parent != self._parent:
             self._leave(components(parent) if parent else None)
             self._parent = parent
-            self._levels.append(_Level(parent, Queue(_IN_MEMORY, None)))
+            self._levels.append(_Level(parent, Queue(_IN_MEMORY, self._scratch)))
         self._report_before(name)
         if self._next == name:
             self._advance()
@@ -69,7 +72,7 @@ class Extras:
         self._report_before(None)
         while (directory := self._next_directory(following)) is not None:
             self._directory = directory
-            self._names = sorted_names(directory)
+            self._names = sorted_names(directory, scratch=self._scratch)
             self._advance()
             if components(directory) == following:
                 return
@@ -94,7 +97,7 @@ class Extras:
     def _report_before(self, name: bytes | None) -> None:
         """What is on disk before `name`, or to the end."""
         while self._next is not None and (name is None or self._next < name):
-            self._report(join(self._directory, self._next), "not in the snapshot")
+            self._report(join(self._directory, self._next), NOT_STORED)
             self._advance()
 
     def _advance(self) -> None:

@@ -153,10 +153,11 @@ def _locate(
 def _get_all(
     reader: ChunkReader, frames: list[tuple[FrameAt, list[_Needed[T]]]], workers: int
 ) -> Iterator[_Outcome[T]]:
-    def get(piece: _Range[T]) -> list[_Outcome[T]]:
+    def get(piece: _Range[T]) -> tuple[int, list[_Outcome[T]]]:
         return _get(reader, piece)
 
-    for outcomes in ordered_map(get, _ranges(frames), workers, workers + 1, "fetch"):
+    for size, outcomes in ordered_map(get, _ranges(frames), workers, workers + 1, "fetch"):
+        reader.fetched += size
         yield from outcomes
 
 
@@ -178,8 +179,8 @@ def _ranges(frames: list[tuple[FrameAt, list[_Needed[T]]]]) -> Iterator[_Range[T
         yield _Range(run)
 
 
-def _get(reader: ChunkReader, piece: _Range[T]) -> list[_Outcome[T]]:
-    """Worker: one request, then each frame opened once."""
+def _get(reader: ChunkReader, piece: _Range[T]) -> tuple[int, list[_Outcome[T]]]:
+    """Worker: one request, then each frame opened once; bytes fetched, and what came of it."""
     first, last = piece.frames[0][0], piece.frames[-1][0]
     offset, length = widened(first.offset, last.offset + last.stored - first.offset, first.pack_size)
     name = names.pack(first.pack_id)
@@ -187,11 +188,11 @@ def _get(reader: ChunkReader, piece: _Range[T]) -> list[_Outcome[T]]:
         data = memoryview(reader.repository.storage.get(name, offset, length))
     except ObjectMissing:
         damage = Damaged(PACK_MISSING, name)
-        return [failed for frame, needed in piece.frames for failed in _failed(frame, needed, damage)]
+        return 0, [failed for frame, needed in piece.frames for failed in _failed(frame, needed, damage)]
     outcomes: list[_Outcome[T]] = []
     for frame, needed in piece.frames:
         outcomes += _open(reader, frame, data[frame.offset - offset :][: frame.stored], needed)
-    return outcomes
+    return len(data), outcomes
 
 
 def _failed(frame: FrameAt, needed: list[_Needed[T]], damage: Damaged) -> list[_Outcome[T]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from chunkstore.format.entries import DIRECTORY, FILE, Components, Entry, Row, components, read_own_segment
+from chunkstore.format.entries import FILE, SYMLINK, Components, Entry, Owners, Row, components, read_own_segment
 from chunkstore.format.tree_nodes import encode_run
 from chunkstore.ids import ChunkId
 from chunkstore.keys.derivation import ChunkKind, IndexKey
@@ -22,6 +22,9 @@ RACY_NS = 2 * 10**9
 to 2 s (FAT), 1 s (ext3) or a tick of the kernel's clock (10 ms), rounded down."""
 _IDS_AT_ONCE = 4096
 """Chunk ids copied in one go."""
+
+
+_SIZED = frozenset({FILE, SYMLINK})
 
 
 class Match:
@@ -39,33 +42,18 @@ class Match:
         return Entry._make(self.row)
 
 
-class LastManifest:
-    """Follows the walk. `keep` takes an unchanged entry over; `interrupt` must come before anything else is added."""
+class LastEntries:
+    """Follows the walk, and finds what its files were."""
 
-    def __init__(
-        self,
-        cache: ManifestCache | None,
-        key: IndexKey,
-        manifest: ManifestWriter,
-        log_ids: Callable[[bytes], None],
-        restore: Callable[[ChunkKind, bytes], ChunkId] | None,
-    ) -> None:
-        """`restore` is None when stored chunks may be taken over blindly (same generation, no plan open); else every
-        taken-over chunk of the manifest goes through it, so that it is stored again where it is missing.
-        """
+    def __init__(self, cache: ManifestCache | None, key: IndexKey) -> None:
         self._cache = cache
         self._segments: Iterator[CachedSegment] = cache.segments() if cache else iter(())
         self._trusted_before = cache.header.started - RACY_NS if cache else 0
         self._key = key
-        self._manifest = manifest
-        self._log_ids = log_ids
-        self._restore = restore
         self._segment: CachedSegment | None = None
         self._ahead = next(self._segments, None)
-        self._same_names = True  # as the owners of this segment had when it was written
         self._rows: list[tuple[bytes, Row, int]] = []
         self._at = 0
-        self._held = 0  # leading entries of the segment that came back unchanged and are not written yet
         self._parts: tuple[bytes, Components] = (b"", ())
         self.files_gone = 0
 
@@ -96,16 +84,18 @@ class LastManifest:
         self.interrupt()
 
     def unchanged(self, row: Row, status: os.stat_result) -> bool:
-        """Whether the file is as it was. Entries of directories hold nothing that `lstat` does not say."""
+        """Whether the file is as it was, its attributes included: what changes those changes the ctime."""
         if row[6] != status.st_ctime_ns or row[5] != status.st_mtime_ns or row[7] != status.st_ino:
             return False
         kind, mode = row[1], status.st_mode
         if kind != kind_of(mode) or row[2] != mode & 0o7777 or row[3] != status.st_uid or row[4] != status.st_gid:
             return False
-        if kind == DIRECTORY:
-            return True
         trusted = self._trusted_before
-        return row[8] == status.st_size and status.st_mtime_ns < trusted and status.st_ctime_ns < trusted
+        if status.st_mtime_ns >= trusted or status.st_ctime_ns >= trusted:
+            return False
+        if kind not in _SIZED:
+            return True
+        return row[8] == status.st_size and not (row[10] and row[10].get("changed"))
 
     def _components(self, path: bytes) -> Components:
         if self._parts[0] != path:
@@ -123,7 +113,7 @@ class LastManifest:
         self._ahead = next(self._segments, None)
         first_id = segment.first_id
         owners, rows = read_own_segment(segment.data)
-        self._same_names = self._manifest.names_are_those_of(owners)
+        self._compare(owners)
         for parent, row in rows:
             self._rows.append((parent, row, first_id))
             first_id += row[9]
@@ -140,7 +130,36 @@ class LastManifest:
             at += run.count
         return True
 
-    # -- taking over
+    def interrupt(self) -> None:
+        """The run of unchanged entries ends here."""
+
+    def _compare(self, owners: Owners) -> None:
+        """A segment begins whose owners had these names."""
+
+
+class LastManifest(LastEntries):
+    """Takes over what is unchanged: `keep` an entry; `interrupt` must come before anything else is added."""
+
+    def __init__(
+        self,
+        cache: ManifestCache | None,
+        key: IndexKey,
+        manifest: ManifestWriter,
+        log_ids: Callable[[bytes], None],
+        restore: Callable[[ChunkKind, bytes], ChunkId] | None,
+    ) -> None:
+        """`restore` is None when stored chunks may be taken over blindly (same generation, no plan open); else every
+        taken-over chunk of the manifest goes through it, so that it is stored again where it is missing.
+        """
+        super().__init__(cache, key)
+        self._manifest = manifest
+        self._log_ids = log_ids
+        self._restore = restore
+        self._held = 0  # leading entries of the segment that came back unchanged and are not written yet
+        self._same_names = True  # as the owners of this segment had when it was written
+
+    def _compare(self, owners: Owners) -> None:
+        self._same_names = self._manifest.names_are_those_of(owners)
 
     def ids(self, match: Match) -> Iterator[bytes]:
         """The chunk ids of an entry, joined, in pieces."""

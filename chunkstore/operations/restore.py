@@ -1,54 +1,36 @@
 """Write a snapshot, or a part of it, to a directory.
 
-    manifest -> places -> directories, links: at once; files: chunks wanted -> fetched by pack -> written -> finished
+    manifest -> rules -> places -> directories, links: at once; files: chunks wanted -> fetched by pack -> written -> finished
+    -> further names of files -> what is not in the snapshot removed -> directory times, deepest first -> read again
 
-Directory times come last, deepest first. A file that can not be had does not stop the others.
+A file that can not be had does not stop the others.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing, contextmanager
 
-from chunkstore.errors import Damaged, TargetError
-from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Entry
+from chunkstore.errors import TargetError
+from chunkstore.format.entries import DIRECTORY, FILE, SOCKET, SYMLINK
 from chunkstore.format.records import SnapshotRecord
-from chunkstore.ids import ID_SIZE, ChunkId
-from chunkstore.operations.fetching import Want, fetch
-from chunkstore.operations.selection import Placed, select
+from chunkstore.operations.fetching import fetch
+from chunkstore.operations.restore_check import Marks, check
+from chunkstore.operations.restore_compare import Contents, Looks, Verdict, judge
+from chunkstore.operations.restore_delete import Deletion
+from chunkstore.operations.restore_files import Files
+from chunkstore.operations.restore_links import Later, Links, judge_link
+from chunkstore.operations.restore_report import Report
+from chunkstore.operations.restore_underway import FileWant
+from chunkstore.operations.restore_values import EVERYTHING, Restored, RestoreOptions
+from chunkstore.operations.selection import Placed, Taking, base_of, select, taken
 from chunkstore.progress import Progress
 from chunkstore.repository.chunk_reader import ChunkReader
 from chunkstore.repository.manifest_reader import ManifestReader
-from chunkstore.tree.display import display_path
-from chunkstore.tree.parts import PartFile
-from chunkstore.tree.problems import TargetFull
-from chunkstore.tree.target import Target
+from chunkstore.tree.problems import NoLink, TargetFull
+from chunkstore.tree.target import Overwrite, Target
 
-
-@dataclass(slots=True)
-class Restored:
-    """What a restore did. `not_set`: for how many entries an attribute could not be set, by attribute."""
-
-    files: int = 0
-    directories: int = 0
-    links: int = 0
-    bytes: int = 0
-    kept: int = 0
-    skipped_specials: int = 0
-    problems: list[str] = field(default_factory=list)
-    not_set: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass(slots=True, eq=False)
-class _File:
-    """A file on its way: what is still to be written, and whether it is given up or left as it is."""
-
-    relative: bytes
-    entry: Entry
-    left: int
-    part: PartFile | None = None
-    dropped: bool = False
+__all__ = ["Restored", "restore"]
 
 
 def restore(
@@ -59,149 +41,140 @@ def restore(
     target: Target,
     workers: int,
     progress: Progress,
+    options: RestoreOptions = EVERYTHING,
 ) -> Restored:
     """Restore `path` of the snapshot, or all of it, into `target`.
 
-    Raises `PathNotFound`, `Damaged` for a manifest that is not whole, and `TargetFull`. Single files that could not be
-    had or written are in `problems`.
+    Raises `PathNotFound`, `Damaged` for a manifest that is not whole, and `TargetFull`: nothing was deleted then.
+    Single files that could not be had or written are in `problems`.
     """
-    return _Restore(reader, manifest, target, workers, progress).run(select(manifest, record, path))
+    done, before, base = Restored(), reader.fetched, base_of(record, path)
+    contents = Contents(reader, manifest)
+    with ExitStack() as stack:
+        marks = stack.enter_context(closing(Marks(options.scratch))) if options.verify else None
+        links = stack.enter_context(closing(Links(manifest, options.scratch)))
+        report = Report(done, marks, progress, options.told)
+        making = _Making(target, links, files := Files(contents, target, report), report)
+        deletion = stack.enter_context(closing(Deletion(target.path, base, options))) if options.delete else None
+        entries = select(manifest, record, path)
+        if deletion is not None:
+            entries = deletion.following(entries)
+        if options.rules:
+            entries = taken(entries, Taking(options.rules, base), manifest)
+        for wants in (making.wants(entries), making.further_names()):
+            for got in fetch(reader, wants, workers):
+                files.take(got)
+        if deletion is not None:
+            report.problems(deletion.carry_out(target, report.deleted))
+        target.finish_directories()
+        if marks is not None:
+            again = select(manifest, record, path, options.rules)
+            report.problems(check(contents, target, again, marks, progress, report.verified))
+    done.not_set = target.not_set
+    done.fetched = reader.fetched - before
+    return done
 
 
-class _Restore:
-    def __init__(
-        self, reader: ChunkReader, manifest: ManifestReader, target: Target, workers: int, progress: Progress
-    ) -> None:
-        self._reader = reader
-        self._manifest = manifest
+class _Making:
+    """Makes everything but files, which it passes on, and the further names of files when these are there."""
+
+    def __init__(self, target: Target, links: Links, files: Files, report: Report) -> None:
         self._target = target
-        self._workers = workers
-        self._progress = progress
-        self._done = Restored()
+        self._links = links
+        self._files = files
+        self._report = report
+        self._looks = Looks(target.ownership)
 
-    def run(self, entries: Iterator[Placed]) -> Restored:
-        for got in fetch(self._reader, self._wants(entries), self._workers):
-            file, offset = got.purpose
-            if got.damage:
-                self._give_up(file, got.damage)
-            elif not file.dropped:
-                self._write(file, offset, got.data)
-        self._target.finish_directories()
-        self._done.not_set = self._target.not_set
-        return self._done
-
-    def _wants(self, entries: Iterator[Placed]) -> Iterator[Want[tuple[_File, int]]]:
+    def wants(self, entries: Iterator[Placed]) -> Iterator[FileWant]:
         """Make directories and links on the way; the chunks of files are wanted."""
-        for placed in entries:
-            relative, entry = placed.relative, placed.found.entry
-            if entry.kind == FILE:
-                yield from self._file(placed)
-                continue
-            try:
-                self._make(relative, entry)
-            except TargetFull:
-                raise
-            except TargetError as e:
-                self._problem(str(e))
-
-    def _make(self, relative: bytes, entry: Entry) -> None:
-        if entry.kind == DIRECTORY:
-            self._target.make_directory(relative)
-            self._target.note_directory(relative, entry)
-            self._done.directories += 1
-        elif entry.kind == SYMLINK:
-            made = self._target.make_symlink(relative, entry)
-            self._done.links += made
-            self._done.kept += not made
-        else:
-            self._done.skipped_specials += 1
-
-    def _file(self, placed: Placed) -> Iterator[Want[tuple[_File, int]]]:
-        found, entry = placed.found, placed.found.entry
-        file = _File(placed.relative, entry, entry.size)
-        if not entry.chunks:
-            if entry.size:
-                self._give_up(file, Damaged("its entry has a size but no chunks"))
+        for number, placed in enumerate(entries):
+            entry = placed.found.entry
+            if entry.kind == FILE and entry.link is None:
+                yield from self._files.wants(placed, number)
+            elif entry.kind == DIRECTORY:
+                self._directory(placed, number)
+            elif (first := self._links.first(placed)) is not None:
+                self._links.wait(placed, first, number)
             else:
-                self._write_whole(file, memoryview(b""))
-            return
-        offset = 0
-        try:
-            for ids in self._manifest.ids(found):
-                for at in range(0, len(ids), ID_SIZE):
-                    if file.dropped:
-                        return
-                    chunk_id = ChunkId(ids[at : at + ID_SIZE])
-                    # The length of a file's only chunk is checked when it is there; no look-up for small files.
-                    length = entry.size if entry.chunks == 1 else self._reader.length(chunk_id)
-                    if offset + length > entry.size:
-                        raise Damaged("its chunks are longer than the file")
-                    yield Want(chunk_id, (file, offset), length)
-                    offset += length
-            if offset != entry.size:
-                raise Damaged("its chunks are shorter than the file")
-        except Damaged as e:
-            self._give_up(file, e)
+                yield from self._alone(placed, number)
 
-    # -- writing
+    def further_names(self) -> Iterator[FileWant]:
+        """Link the names that waited; what can not be a link is restored by itself."""
+        for later, placed in self._links.waiting():
+            if not self._link(later, placed):
+                yield from self._alone(placed, later.number)
 
-    def _write(self, file: _File, offset: int, data: memoryview) -> None:
-        if len(data) == file.entry.size:
-            self._write_whole(file, data)
-            return
-        if offset + len(data) > file.entry.size or len(data) > file.left:
-            self._give_up(file, Damaged("its chunks are longer than the file"))
-            return
-        try:
-            if file.part is None:
-                file.part = self._target.create(file.relative, file.entry.size)
-                if file.part is None:
-                    self._keep(file)
+    def _alone(self, placed: Placed, number: int) -> Iterator[FileWant]:
+        if placed.found.entry.kind == FILE:
+            yield from self._files.wants(placed, number)
+        else:
+            self._special(placed, number)
+
+    def _directory(self, placed: Placed, number: int) -> None:
+        relative, found = placed.relative, placed.found
+        with self._reported():
+            new = self._target.overwrite is Overwrite.REFUSE or self._target.status(relative) is None
+            self._target.make_directory(relative)
+            self._target.note_directory(relative, found.entry, found.owners)
+            self._report.directory(placed, number, new)
+
+    def _link(self, later: Later, placed: Placed) -> bool:
+        """Whether it is a link now, or need not be."""
+        entry = placed.found.entry
+        with self._reported():
+            match judge_link(self._target, later, entry, self._target.overwrite):
+                case Verdict.SAME:
+                    self._report.unchanged(placed, same=True)
+                case Verdict.KEEP:
+                    self._report.kept(placed)
+                case Verdict.COMPARE:
+                    return False
+                case Verdict.MAKE:
+                    try:
+                        made = self._target.make_link(placed.relative, later.first, entry)
+                    except NoLink:
+                        return False
+                    if made:
+                        self._report.hard_link(placed, later.number)
+                    else:
+                        self._report.kept(placed)
+        return True
+
+    def _special(self, placed: Placed, number: int) -> None:
+        relative, found = placed.relative, placed.found
+        with self._reported():
+            if found.entry.kind == SOCKET:
+                self._report.skipped(placed)
+                return
+            there = None if self._target.overwrite is Overwrite.REFUSE else self._target.status(relative)
+            verdict = judge(found.entry, there, self._target.overwrite)
+            if verdict is Verdict.KEEP:
+                self._report.kept(placed)
+                return
+            if verdict is Verdict.COMPARE and there is not None:
+                target = self._target.link_target(relative) if found.entry.kind == SYMLINK else None
+                if self._looks.is_made(there, found.entry, found.owners, target):
+                    self._report.unchanged(placed, same=True)
                     return
-            self._target.write_at(file.part, offset, data)
-            file.left -= len(data)
-            self._progress.advance(0, len(data))
-            if not file.left:
-                self._target.finish(file.part, file.entry)
-                self._finished(file)
-        except TargetFull:
-            raise
-        except TargetError as e:
-            self._give_up(file, e)
+            self._made(placed, number)
 
-    def _write_whole(self, file: _File, data: memoryview) -> None:
+    def _made(self, placed: Placed, number: int) -> None:
+        """Make a link, a pipe or a device."""
+        make = self._target.make_symlink if placed.found.entry.kind == SYMLINK else self._target.make_special
+        made = make(placed.relative, placed.found.entry, placed.found.owners)
+        if made:
+            self._report.special(placed, number)
+        elif made is None:
+            self._report.skipped(placed)
+        else:
+            self._report.kept(placed)
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Trouble with one entry does not stop the others."""
         try:
-            written = self._target.write_whole(file.relative, data, file.entry)
+            yield
         except TargetFull:
             raise
         except TargetError as e:
-            self._give_up(file, e)
-            return
-        if not written:
-            self._keep(file)
-            return
-        self._progress.advance(0, len(data))
-        self._finished(file)
-
-    def _finished(self, file: _File) -> None:
-        self._done.files += 1
-        self._done.bytes += file.entry.size
-        self._progress.advance(1, 0)
-
-    def _keep(self, file: _File) -> None:
-        file.dropped = True
-        self._done.kept += 1
-        self._progress.advance(1, file.entry.size)
-
-    def _give_up(self, file: _File, error: Damaged | TargetError) -> None:
-        """Report a file once, and leave nothing of it that could pass for the file."""
-        if file.dropped:
-            return
-        file.dropped = True
-        if file.part is not None:
-            self._target.discard(file.part)
-        self._problem(f"{display_path(file.relative)}: {error}" if isinstance(error, Damaged) else str(error))
-
-    def _problem(self, message: str) -> None:
-        self._done.problems.append(message)
-        self._progress.warn(message)
+            self._report.problem(str(e))

@@ -6,41 +6,50 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Protocol
 
 from chunkstore.chunking import make_chunker, parse_chunker
-from chunkstore.errors import Fenced, Interrupted, SourceError, StorageError
+from chunkstore.errors import Fenced, Interrupted, StorageError
 from chunkstore.format.client_state import ClientState
-from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Row, join
 from chunkstore.format.records import SignedRecord, SnapshotRecord, stored_time
 from chunkstore.operations.estimate import estimate
-from chunkstore.operations.file_content import Content, FileContent, known
-from chunkstore.operations.last_manifest import LastManifest, Match
+from chunkstore.operations.file_content import FileContent
+from chunkstore.operations.last_manifest import LastManifest
 from chunkstore.operations.snapshot_values import SnapshotOptions, SnapshotResult
-from chunkstore.operations.statistics import Statistics
+from chunkstore.operations.source_entries import SourceEntries
+from chunkstore.operations.tally import Tally
 from chunkstore.progress import Progress
 from chunkstore.repository.chunk_writer import ChunkWriter
 from chunkstore.repository.local_index import LocalIndex
-from chunkstore.repository.manifest_cache import CacheHeader, ManifestCacheWriter, open_manifest_cache
+from chunkstore.repository.manifest_cache import CacheHeader, ManifestCache, ManifestCacheWriter, open_manifest_cache
 from chunkstore.repository.manifest_writer import ManifestWriter, Roots
 from chunkstore.repository.places import load_state, locked, save_state
 from chunkstore.repository.repository import Repository, Surroundings
 from chunkstore.repository.session import WriteSession
-from chunkstore.tree.display import display_path
-from chunkstore.tree.reading import entry_of, kind_of, read_link
-from chunkstore.tree.walk import ancestors, never, walk
+from chunkstore.tree.choosing import Chooser
+from chunkstore.tree.link_groups import LinkGroups
+from chunkstore.tree.metadata import Metadata
+from chunkstore.tree.owners import Accounts
+from chunkstore.tree.roots import ancestors, recorded_roots
+from chunkstore.tree.walk import walk
 
 _CHECK_BYTES = 64 << 10
 """Read between two looks at the clock and at who wants the run to stop; directories are looked at one by one."""
-_COMPARED_IDS = 32_768
-"""A file of more chunks that had to be read again counts as changed: its ids are not held in memory to see."""
 
 
 def cache_name(host: str, roots: Sequence[bytes]) -> str:
     """The name of the last manifest of these roots."""
     return hashlib.sha256(b"\0".join((host.encode(), *roots))).hexdigest()[:32]
+
+
+class Source(Protocol):
+    """What a snapshot is of, where that is not what a walk finds."""
+
+    def feed(self, entries: SourceEntries, check: Callable[[], None]) -> None:
+        """Hand in all entries, in the order of manifests; `check` is to be called while there is nothing to do."""
+        ...
 
 
 class Run:
@@ -55,10 +64,13 @@ class Run:
         around: Surroundings,
         progress: Progress,
         missing: Sequence[bytes] = (),
+        source: Source | None = None,
     ) -> None:
-        """`missing`: paths that were asked for and are not there; they count as errors."""
+        """`missing`: paths that were asked for and are not there; they count as errors. `source`: instead of a walk."""
+        self._source = source
         self._repository = repository
         self._roots = roots
+        self._recorded = recorded_roots(roots)
         self._ancestors = ancestors(roots)
         self._options = options
         self._around = around
@@ -66,17 +78,16 @@ class Run:
         self._index = index
         self._started = stored_time(around.clock())
         self._unchecked = 0
-        self._statistics = Statistics()
-        self._problems: list[str] = []
+        self._tally = Tally(roots, progress)
+        self._metadata = Metadata(self._tally.error, atime=options.atime)
         self._session = WriteSession(repository, index, around, progress)
         for path in missing:
-            self._problem(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), asked_for=True)
+            self._tally.error(path, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
 
     def run(self) -> SnapshotResult:
         key, around = self._repository.key, self._around
         directory = around.places.cache_directory(key.repository_id)
-        name = cache_name(around.host, self._roots)
-        parameters = parse_chunker(self._repository.config.chunker)
+        name = cache_name(around.host, self._recorded)
         header = CacheHeader(self._session.id, self._session.generation, self._index.losses, self._started)
         with contextlib.ExitStack() as stack:
             stack.callback(self._end_session)
@@ -85,27 +96,45 @@ class Run:
             cache = open_manifest_cache(directory, name)
             if cache:
                 stack.callback(cache.close)
-            if self._options.estimate and cache:
-                self._progress.total(cache.header.files, cache.header.size)
-            elif self._options.estimate:
-                estimate(self._roots, self._options.leave_out, self._progress, stack)
-            self._writer = writer = stack.enter_context(
-                ChunkWriter(
-                    self._repository, self._index, self._session.id, around.random_bytes,
-                    parameters.max_size, self._options.write,
-                )
-            )  # fmt: skip
-            self._manifest = ManifestWriter(writer, key.segment_cut_key, log)
-            blindly = cache is not None and self._may_take_over(cache.header)
-            self._look_up = not blindly
-            self._last = LastManifest(cache, key, self._manifest, log.ids, None if blindly else writer.add)
-            self._content = FileContent(
-                writer, make_chunker(parameters, key.chunker_seed), str(directory), self._tick_content
-            )
+            self._expect(cache, stack)
+            self._prepare(cache, log, str(directory), stack)
             roots = self._store_everything()
             signed = self._commit(roots)
-            log.keep(self._statistics.files, self._statistics.bytes)
-        return SnapshotResult(signed, self._statistics, tuple(self._problems))
+            counted = self._tally.statistics
+            log.keep(counted.files, counted.bytes)
+        self._tally.unreadable_attributes(self._metadata.unreadable)
+        return SnapshotResult(signed, counted, tuple(self._tally.problems))
+
+    def _expect(self, cache: ManifestCache | None, stack: contextlib.ExitStack) -> None:
+        """Tell the progress how much there will be."""
+        if self._options.estimate and cache:
+            self._progress.total(cache.header.files, cache.header.size)
+        elif self._options.estimate:
+            estimate(self._roots, self._options.choosing, self._progress, stack)
+
+    def _prepare(
+        self, cache: ManifestCache | None, log: ManifestCacheWriter, scratch: str, stack: contextlib.ExitStack
+    ) -> None:
+        """Put the chain together."""
+        key, options = self._repository.key, self._options
+        parameters = parse_chunker(self._repository.config.chunker)
+        self._writer = writer = stack.enter_context(
+            ChunkWriter(
+                self._repository, self._index, self._session.id, self._around.random_bytes,
+                parameters.max_size, options.write,
+            )
+        )  # fmt: skip
+        self._manifest = manifest = ManifestWriter(writer, key.segment_cut_key, log, Accounts())
+        blindly = cache is not None and self._may_take_over(cache.header)
+        self._last = LastManifest(cache, key, manifest, log.ids, None if blindly else writer.add)
+        self._content = FileContent(
+            writer, make_chunker(parameters, key.chunker_seed), scratch, self._tick_content, self._metadata.of_file
+        )
+        links = stack.enter_context(LinkGroups(scratch))
+        self._entries = SourceEntries(
+            writer, manifest, self._last, self._content, self._metadata, links, self._tally, self._progress, options,
+            ancestors=self._ancestors, roots=frozenset(self._roots), look_up=not blindly, check=self._check,
+        )  # fmt: skip
 
     def _may_take_over(self, last: CacheHeader) -> bool:
         """Chunks of unchanged files need no look-up when no prune was or is under way since (design, section 5).
@@ -124,7 +153,10 @@ class Run:
 
     def _store_everything(self) -> Roots:
         try:
-            self._walk()
+            if self._source is None:
+                self._walk()
+            else:
+                self._source.feed(self._entries, self._check)
             self._last.finish()
             roots = self._manifest.finish()
             self._writer.flush()
@@ -134,72 +166,11 @@ class Run:
         return roots
 
     def _walk(self) -> None:
-        skip = self._leave_out if self._options.leave_out else never
-        for parent, children in walk(self._roots, on_error=self._problem, skip=skip):
+        chooser = Chooser(self._options.choosing, self._tally.problem)
+        for parent, children in walk(self._roots, on_error=self._tally.problem, choice=chooser):
             self._check()
             for name, status in children:
-                self._entry(parent, name, status)
-
-    def _leave_out(self, path: bytes, status: os.stat_result) -> bool:
-        return (status.st_dev, status.st_ino) in self._options.leave_out
-
-    def _entry(self, parent: bytes, name: bytes, status: os.stat_result) -> None:
-        match = self._last.find(parent, name)
-        if match is not None and self._last.unchanged(match.row, status) and self._still_stored(match):
-            self._last.keep(parent, match)
-            self._count_kept(match.row)
-            return
-        path = join(parent, name)
-        try:
-            kind = kind_of(status.st_mode)
-            if kind == FILE:
-                self._progress.current(path)
-                content = self._content.store(path)
-            extra: dict[str, Any] | None = {"target": read_link(path)} if kind == SYMLINK else None
-        except (OSError, SourceError) as e:  # of the source alone: what writes to the cache raises errors of ours
-            self._problem(path, e)
-            return
-        if kind == FILE:
-            self._file(parent, name, content, match)
-            return
-        entry = entry_of(name, status, 0, extra)
-        above = path in self._ancestors
-        if above:  # its times say what happened beside the roots: recorded, they would make every manifest new
-            entry = entry._replace(mtime_ns=0, ctime_ns=0, inode=0, extra={"ancestor": True})
-        self._last.interrupt()
-        self._manifest.add(parent, entry)
-        if not above:
-            self._count_other(kind)
-
-    def _count_kept(self, row: Row) -> None:
-        kind, size, extra = row[1], row[8], row[10]
-        if kind == FILE:
-            self._count_file(size, "files_unchanged")
-            self._progress.advance(1, size)
-        elif not (extra and extra.get("ancestor")):
-            self._count_other(kind)
-
-    def _still_stored(self, match: Match) -> bool:
-        return not (self._look_up and match.row[9]) or known(self._writer, self._last.ids(match))
-
-    def _file(self, parent: bytes, name: bytes, content: Content, match: Match | None) -> None:
-        self._progress.advance(1, 0)
-        self._statistics.bytes_read += content.size
-        entry = entry_of(name, content.status, content.chunks, None)
-        if entry.size != content.size:
-            entry = entry._replace(size=content.size)
-        if match is not None and entry == match.entry and entry.chunks <= _COMPARED_IDS:
-            pieces = list(content.ids)
-            if pieces == list(self._last.ids(match)):  # read because its times could not be trusted: it is as it was
-                self._last.keep(parent, match)
-                self._count_file(content.size, "files_unchanged")
-                return
-            content = content._replace(ids=pieces)
-        self._last.interrupt()
-        for ids in content.ids:
-            self._manifest.add_ids(ids)
-        self._manifest.add(parent, entry)
-        self._count_file(content.size, "files_new" if match is None or match.row[1] != FILE else "files_changed")
+                self._entries.add(parent, name, status)
 
     # -- keeping watch
 
@@ -215,33 +186,6 @@ class Run:
         if self._around.stop():
             raise Interrupted("interrupted; what was stored so far will be used by the next snapshot")
 
-    def _problem(self, path: bytes, error: Exception, *, asked_for: bool = False) -> None:
-        shown = display_path(path)
-        vanished = isinstance(error, OSError) and error.errno == errno.ENOENT
-        if vanished and not asked_for and path not in self._roots:
-            self._statistics.vanished += 1
-            self._progress.warn(f"vanished while the snapshot ran: {shown}")
-            return
-        self._statistics.errors += 1
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        self._problems.append(f"{shown}: {reason}")
-        self._progress.warn(f"can not read {shown}: {reason}")
-
-    def _count_file(self, size: int, which: str) -> None:
-        counted = self._statistics
-        counted.files += 1
-        counted.bytes += size
-        setattr(counted, which, getattr(counted, which) + 1)
-
-    def _count_other(self, kind: int) -> None:
-        counted = self._statistics
-        if kind == SYMLINK:
-            counted.links += 1
-        elif kind == DIRECTORY:
-            counted.directories += 1
-        else:
-            counted.specials += 1
-
     # -- the record
 
     def _commit(self, roots: Roots) -> SignedRecord:
@@ -255,7 +199,7 @@ class Run:
         return signed
 
     def _count_written(self, end: int) -> None:
-        counted, written = self._statistics, self._writer.written
+        counted, written = self._tally.statistics, self._writer.written
         counted.files_deleted = self._last.files_gone
         counted.bytes_new, counted.bytes_stored = written.content_raw, written.stored
         counted.bytes_new_stored = written.content_stored
@@ -271,7 +215,7 @@ class Run:
             end=end,
             host=around.host,
             user=around.user,
-            roots=tuple(self._roots),
+            roots=tuple(self._recorded),
             tags=self._options.tags,
             description=self._options.description,
             content_root=roots.content,
@@ -281,7 +225,7 @@ class Run:
             previous=state.previous,
             generation=self._session.generation,
             partial=False,
-            errors=self._statistics.errors,
-            statistics=self._statistics.as_record(),
+            errors=self._tally.statistics.errors,
+            statistics=self._tally.statistics.as_record(),
             program=around.program,
         )

@@ -8,17 +8,24 @@ from chunkstore.format.records import SignedRecord
 from chunkstore.operations.statistics import Statistics
 from chunkstore.repository.chunk_writer import WriteOptions
 from chunkstore.repository.session import Signing
+from chunkstore.tree.choosing import Choosing
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotOptions:
-    """What is said about the snapshot, how it is written, and what is left out of it (device, inode)."""
+    """What is said about the snapshot, how it is written, and what is chosen for it."""
 
     tags: tuple[str, ...] = ()
     description: str = ""
     write: WriteOptions = field(default_factory=WriteOptions)
-    leave_out: frozenset[tuple[int, int]] = frozenset()
+    choosing: Choosing = field(default_factory=Choosing)
     sign: Signing | None = None
+    force: bool = False
+    """Read every file, whatever its times say."""
+    atime: bool = False
+    """Record access times."""
+    read_special: bool = False
+    """Store the content of block devices and pipes; a root may be a link to one."""
     estimate: bool = False
     """Tell the progress how much there is in all: what the last snapshot had, else by walking ahead in a thread."""
 

@@ -18,6 +18,8 @@ class Statistics:
     links: int = 0
     specials: int = 0
     vanished: int = 0
+    changed_while_read: int = 0
+    """Files that did not hold still, and are stored as they were found."""
     errors: int = 0
     bytes: int = 0
     """Sizes of all files in the snapshot."""

@@ -4,33 +4,46 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
-from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-from chunkstore.errors import Damaged
-from chunkstore.format.entries import FILE, SYMLINK, Entry, join
-from chunkstore.ids import ID_SIZE, ChunkId
+from chunkstore.errors import Damaged, SourceError
+from chunkstore.format.entries import FILE, SOCKET, SYMLINK, Entry, join
+from chunkstore.format.extents import Layout
 from chunkstore.operations.extras import Extras
 from chunkstore.operations.fetching import Want, fetch
+from chunkstore.operations.in_order import content_of
 from chunkstore.operations.selection import Placed
+from chunkstore.operations.verify_links import LinksOnDisk
+from chunkstore.operations.verify_metadata import MetadataOnDisk
 from chunkstore.progress import Progress
 from chunkstore.repository.chunk_reader import ChunkReader
 from chunkstore.repository.manifest_reader import ManifestReader
-from chunkstore.tree.display import display_path
-from chunkstore.tree.reading import kind_of, lstat_source, open_source, read_link
+from chunkstore.tree.compared import FilesOnDisk
+from chunkstore.tree.reading import kind_of, lstat_source, read_link
 
-_OPEN_FILES = 64
+_CHANGED = "; it was changing while it was stored"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something on disk that is not as it is stored. `damaged`: the repository is to blame."""
+
+    path: bytes
+    how: str
+    damaged: bool = False
+
+
+Report = Callable[[Difference], None]
 
 
 @dataclass(slots=True)
 class Verified:
-    """What was compared; `differences` are lines for people, `damaged` those of them that the repository is to blame for."""
+    """What was compared, and how many differences were reported, `damaged` of them as such."""
 
     files: int = 0
     bytes: int = 0
-    differences: list[str] = field(default_factory=list)
+    differences: int = 0
     damaged: int = 0
 
 
@@ -38,6 +51,7 @@ class Verified:
 class _File:
     path: bytes
     entry: Entry
+    layout: Layout
     different: bool = False
 
 
@@ -48,135 +62,163 @@ def verify(
     base: bytes,
     workers: int,
     progress: Progress,
+    report: Report,
+    scratch: str | None,
 ) -> Verified:
-    """Compare `entries` with what is below `base` on disk, and report what is there and not in the snapshot.
+    """Compare `entries` with what is below `base` on disk, and with what is there and not in the snapshot.
 
-    Owners are compared by root only: others could not have restored them.
+    `report` is told each difference when it is found. What root alone can restore is compared by root only. A socket
+    that is missing is no difference: nothing restores it. Temporary files are in the directory `scratch`.
     """
-    return _Verify(reader, manifest, base, workers, progress).run(entries)
+    run = _Verify(reader, manifest, base, progress, report, scratch)
+    try:
+        return run.run(entries, workers)
+    finally:
+        run.close()
 
 
 class _Verify:
     def __init__(
-        self, reader: ChunkReader, manifest: ManifestReader, base: bytes, workers: int, progress: Progress
+        self,
+        reader: ChunkReader,
+        manifest: ManifestReader,
+        base: bytes,
+        progress: Progress,
+        report: Report,
+        scratch: str | None,
     ) -> None:
         self._reader = reader
         self._manifest = manifest
         self._base = base
-        self._workers = workers
         self._progress = progress
-        self._owner = os.geteuid() == 0
+        self._tell = report
         self._done = Verified()
-        self._open: OrderedDict[bytes, int] = OrderedDict()
+        self._files = FilesOnDisk()
+        self._metadata = MetadataOnDisk(os.geteuid() == 0, self._report)
+        self._links = LinksOnDisk(scratch)
         self._extras = Extras(self._report)
 
-    def run(self, entries: Iterator[Placed]) -> Verified:
-        try:
-            for got in fetch(self._reader, self._wants(entries), self._workers):
-                file, offset = got.purpose
-                if got.damage:
-                    self._is_damaged(file, got.damage)
-                else:
-                    self._compare(file, offset, got.data)
-        finally:
-            self._extras.close()
-            while self._open:
-                os.close(self._open.popitem()[1])
+    def run(self, entries: Iterator[Placed], workers: int) -> Verified:
+        for got in fetch(self._reader, self._wants(entries), workers):
+            file, position = got.purpose
+            if got.damage:
+                self._is_damaged(file, got.damage)
+            elif not file.different:
+                self._compare(file, position, got.data)
         return self._done
+
+    def close(self) -> None:
+        self._extras.close()
+        self._links.close()
+        self._files.close()
 
     def _wants(self, entries: Iterator[Placed]) -> Iterator[Want[tuple[_File, int]]]:
         for placed in entries:
             entry = placed.found.entry
             path = join(self._base, placed.relative) if placed.relative else self._base
             self._extras.follow(path, entry)
-            file = _File(path, entry)
             self._done.files += entry.kind == FILE
             self._progress.advance(1, 0)
-            if self._same_metadata(file) and entry.kind == FILE:
+            file = _File(path, entry, Layout(entry))
+            if self._is_there(file, placed) and entry.kind == FILE:
                 yield from self._chunks(file, placed)
+                self._compare_holes(file)
         self._extras.end()
 
     def _chunks(self, file: _File, placed: Placed) -> Iterator[Want[tuple[_File, int]]]:
-        offset = 0
+        position = 0
         try:
-            for ids in self._manifest.ids(placed.found):
-                for at in range(0, len(ids), ID_SIZE):
-                    chunk_id = ChunkId(ids[at : at + ID_SIZE])
-                    length = self._reader.length(chunk_id)
-                    yield Want(chunk_id, (file, offset), length)
-                    offset += length
-            if offset != file.entry.size:
-                raise Damaged("its chunks do not add up to its size")
+            for chunk_id, length in content_of(self._reader, self._manifest, placed.found):
+                if file.different:
+                    return
+                yield Want(chunk_id, (file, position), length)
+                position += length
         except Damaged as e:
             self._is_damaged(file, e)
 
     # -- content
 
-    def _compare(self, file: _File, offset: int, data: memoryview) -> None:
-        if file.different:
-            return
+    def _compare(self, file: _File, position: int, data: memoryview) -> None:
         try:
-            on_disk = os.pread(self._descriptor(file.path), len(data), offset)
+            for start, offset, length in file.layout.pieces(position, len(data)):
+                if not self._files.is_same(file.path, offset, data[start : start + length]):
+                    self._differs(file, "content differs")
+                    return
         except OSError as e:
             self._differs(file, e.strerror or str(e))
             return
-        if on_disk != data:
-            self._differs(file, "content differs")
-            return
-        self._done.bytes += len(data)
-        self._progress.advance(0, len(data))
+        self._count(len(data))
 
-    def _descriptor(self, path: bytes) -> int:
-        descriptor = self._open.get(path)
-        if descriptor is None:
-            descriptor = self._open[path] = open_source(path)
-            if len(self._open) > _OPEN_FILES:
-                os.close(self._open.popitem(last=False)[1])
-        return descriptor
+    def _compare_holes(self, file: _File) -> None:
+        """What was a hole has to read as zeros, whether it still is one or not."""
+        try:
+            for offset, length in file.layout.holes():
+                if file.different:
+                    return
+                if not self._files.has_zeros(file.path, offset, length):
+                    self._differs(file, "content differs")
+                    return
+                self._count(length)
+        except OSError as e:
+            self._differs(file, e.strerror or str(e))
 
-    # -- metadata
+    def _count(self, size: int) -> None:
+        self._done.bytes += size
+        self._progress.advance(0, size)
 
-    def _same_metadata(self, file: _File) -> bool:
+    # -- everything else
+
+    def _is_there(self, file: _File, placed: Placed) -> bool:
+        """Report what is to be seen without reading; False where content can not be compared any more."""
         entry, path = file.entry, file.path
         try:
             status = os.stat(path) if entry.ancestor else lstat_source(path)
-            if kind_of(status.st_mode) != entry.kind:
-                self._differs(file, "is of another kind now")
-                return False
-            if entry.kind == SYMLINK and read_link(path) != entry.target:
-                self._differs(file, "link points elsewhere")
-                return False
-        except OSError as e:
-            self._differs(file, "is missing" if e.errno == errno.ENOENT else e.strerror or str(e))
+            wrong = _kind_differs(entry, path, status)
+        except (OSError, SourceError) as e:
+            if not (entry.kind == SOCKET and isinstance(e, FileNotFoundError)):
+                self._differs(file, _why_not(e))
+            return False
+        if wrong:
+            self._differs(file, wrong)
             return False
         if entry.ancestor:  # holds a root, but is not part of what was chosen
             return True
-        if entry.kind == FILE and status.st_size != entry.size:
-            self._differs(file, f"size differs: {entry.size} stored, {status.st_size} on disk")
-            return False
-        return self._same_attributes(file, status)
-
-    def _same_attributes(self, file: _File, status: os.stat_result) -> bool:
-        entry = file.entry
-        wrong = []
-        if entry.kind != SYMLINK and stat.S_IMODE(status.st_mode) != entry.mode:
-            wrong.append(f"mode {entry.mode:04o} stored, {stat.S_IMODE(status.st_mode):04o} on disk")
-        if self._owner and (status.st_uid, status.st_gid) != (entry.uid, entry.gid):
-            wrong.append(f"owner {entry.uid}:{entry.gid} stored, {status.st_uid}:{status.st_gid} on disk")
-        if status.st_mtime_ns != entry.mtime_ns:
-            wrong.append("modification time differs")
-        if wrong:
-            self._report(file.path, ", ".join(wrong))
+        found = [*self._links.differences(path, entry, status)]
+        found += self._metadata.differences(path, entry, placed.found.owners, status)
+        if found:
+            self._report(path, ", ".join(found) + _CHANGED * entry.changed)
         return True
 
     def _differs(self, file: _File, how: str) -> None:
         if not file.different:
             file.different = True
-            self._report(file.path, how)
+            self._report(file.path, how + _CHANGED * file.entry.changed)
 
     def _is_damaged(self, file: _File, damage: Damaged) -> None:
-        self._done.damaged += not file.different
-        self._differs(file, f"stored content is damaged: {damage}")
+        if not file.different:
+            file.different = True
+            self._done.damaged += 1
+            self._report(file.path, f"stored content is damaged: {damage}", damaged=True)
 
-    def _report(self, path: bytes, how: str) -> None:
-        self._done.differences.append(f"{display_path(path)}: {how}")
+    def _report(self, path: bytes, how: str, damaged: bool = False) -> None:
+        self._done.differences += 1
+        self._tell(Difference(path, how, damaged))
+
+
+def _kind_differs(entry: Entry, path: bytes, status: os.stat_result) -> str:
+    """In what way there is something else; nothing if there is not."""
+    if kind_of(status.st_mode) != entry.kind:
+        return "is of another kind now"
+    if entry.kind == SYMLINK and read_link(path) != entry.target:
+        return "link points elsewhere"
+    if entry.kind == FILE and status.st_size != entry.size:
+        return f"size differs: {entry.size} stored, {status.st_size} on disk"
+    if entry.device is not None and (here := (os.major(status.st_rdev), os.minor(status.st_rdev))) != entry.device:
+        return f"device {entry.device[0]},{entry.device[1]} stored, {here[0]},{here[1]} on disk"
+    return ""
+
+
+def _why_not(error: OSError | SourceError) -> str:
+    if isinstance(error, SourceError):
+        return "is of another kind now"
+    return "is missing" if error.errno == errno.ENOENT else error.strerror or str(error)

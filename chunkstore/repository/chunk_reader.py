@@ -99,6 +99,8 @@ class ChunkReader:
         self.keys = keys
         largest = max(repository.config.frame_size, parse_chunker(repository.config.chunker).max_size, MAX_SEGMENT)
         self.coder = FrameCoder(key.repository_id, key.chunk_id_keys, largest, DEFAULT_LEVEL, _no_random)
+        self.fetched = 0
+        """Bytes of packs that were got from the storage."""
         self._progress = progress or Silent()
         self._frames: OrderedDict[Spot, bytes] = OrderedDict()
         self._in_vain = 0
@@ -159,6 +161,7 @@ class ChunkReader:
             data = self.repository.storage.get(name, offset, length)
         except ObjectMissing as e:
             raise Damaged(PACK_MISSING, name) from e
+        self.fetched += len(data)
         return bytes(self.decode(frame, memoryview(data)[frame.offset - offset :][: frame.stored]))
 
     def decode(self, frame: FrameAt, stored: memoryview) -> memoryview:

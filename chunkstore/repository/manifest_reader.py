@@ -46,12 +46,20 @@ class ManifestEntry(NamedTuple):
         return self.parent + name if self.parent == b"/" else self.parent + b"/" + name
 
 
+class Node(NamedTuple):
+    """A pair of nodes, read: the first keys of the children, and the children."""
+
+    level: int
+    keys: list[Key]
+    children: tuple[SegmentRef, ...] | tuple[NodeRef, ...]
+
+
 class ManifestReader:
     """One snapshot's manifest. Everything is checked while it is read; `Damaged` where it is not whole."""
 
     def __init__(self, source: ChunkSource, content_root: ChunkId, reference_root: ChunkId) -> None:
         self._source = source
-        self._roots = content_root, reference_root
+        self.root = NodeRef(content_root, reference_root)
         self._last_run: tuple[ChunkId, bytes] = (ChunkId(b""), b"")
 
     def entries(self) -> Iterator[ManifestEntry]:
@@ -106,49 +114,58 @@ class ManifestReader:
             self._last_run = run_id, decode_run(self._source.read(ChunkKind.REFERENCE, run_id), count)
         return self._last_run[1]
 
-    def _from(self, key: Key) -> Iterator[ManifestEntry]:
-        """All entries that are not before `key`."""
-        last: Key | None = None
-        for first, segment in self._segments(*self._roots, key, None, None):
-            expected: Key | None = first
-            for found in self._segment(segment):
-                here = sort_key(found.parent, found.entry.name)
-                if expected is not None and here != expected:
-                    raise Damaged("manifest segment begins with another path than its tree says")
-                expected = None
-                if last is not None and here <= last:
-                    raise Damaged("manifest segments are out of order")
-                last = here
-                if here >= key:
-                    yield found
-
-    def _segment(self, ref: SegmentRef) -> Iterator[ManifestEntry]:
-        data = self._source.read(ChunkKind.MANIFEST, ref.segment_id)
-        if len(data) != ref.length:
-            raise Damaged("manifest segment has another length than its reference says")
-        at = 0
-        owners, entries = decode_segment(data)
-        for parent, entry in entries:
-            yield ManifestEntry(parent, entry, ref, at, owners)
-            at += entry.chunks
-        if at != sum(run.count for run in ref.runs):
-            raise Damaged("the manifest and its references differ")
-
-    def _segments(
-        self, content_id: ChunkId, reference_id: ChunkId, key: Key, level: int | None, first: Key | None
-    ) -> Iterator[tuple[Key, SegmentRef]]:
-        """The segments below a pair of nodes that may hold something not before `key`."""
-        content = decode_content_node(self._source.read(ChunkKind.MANIFEST, content_id))
-        reference = decode_reference_node(self._source.read(ChunkKind.REFERENCE, reference_id))
+    def node(self, ref: NodeRef, level: int | None = None, first: Key | None = None) -> Node:
+        """What is below a pair of nodes, which must be of this level and begin with this key where they are given."""
+        content = decode_content_node(self._source.read(ChunkKind.MANIFEST, ref.content_id))
+        reference = decode_reference_node(self._source.read(ChunkKind.REFERENCE, ref.reference_id))
         same = content.level == reference.level and len(content.keys) == len(reference.children)
         if not same or (level is not None and content.level != level):
             raise Damaged("the manifest's two trees differ")
         keys = [sort_key(parent, name) for parent, name in content.keys]
         if any(a >= b for a, b in pairwise(keys)) or (first is not None and keys[0] != first):
             raise Damaged("the manifest's tree is out of order")
-        at = max(bisect_right(keys, key) - 1, 0)
-        for first_below, child in zip(keys[at:], reference.children[at:], strict=True):
+        return Node(content.level, keys, reference.children)
+
+    def segment(self, ref: SegmentRef, first: Key) -> Iterator[tuple[Key, ManifestEntry]]:
+        """The entries of a segment, which must begin with this key, with their keys."""
+        data = self._source.read(ChunkKind.MANIFEST, ref.segment_id)
+        if len(data) != ref.length:
+            raise Damaged("manifest segment has another length than its reference says")
+        at = 0
+        parent, parts = b"", first[0]
+        expected: Key | None = first
+        owners, entries = decode_segment(data)
+        for directory, entry in entries:
+            if directory is not parent:
+                parent, parts = directory, components(directory)
+            key = parts, entry.name
+            if expected is not None and key != expected:
+                raise Damaged("manifest segment begins with another path than its tree says")
+            expected = None
+            yield key, ManifestEntry(directory, entry, ref, at, owners)
+            at += entry.chunks
+        if at != sum(run.count for run in ref.runs):
+            raise Damaged("the manifest and its references differ")
+
+    def _from(self, key: Key) -> Iterator[ManifestEntry]:
+        """All entries that are not before `key`."""
+        last: Key | None = None
+        for first, segment in self._segments(self.root, key, None, None):
+            for here, found in self.segment(segment, first):
+                if last is not None and here <= last:
+                    raise Damaged("manifest segments are out of order")
+                last = here
+                if here >= key:
+                    yield found
+
+    def _segments(
+        self, ref: NodeRef, key: Key, level: int | None, first: Key | None
+    ) -> Iterator[tuple[Key, SegmentRef]]:
+        """The segments below a pair of nodes that may hold something not before `key`."""
+        node = self.node(ref, level, first)
+        at = max(bisect_right(node.keys, key) - 1, 0)
+        for first_below, child in zip(node.keys[at:], node.children[at:], strict=True):
             if isinstance(child, SegmentRef):
                 yield first_below, child
             elif isinstance(child, NodeRef):
-                yield from self._segments(child.content_id, child.reference_id, key, content.level - 1, first_below)
+                yield from self._segments(child, key, node.level - 1, first_below)

@@ -26,9 +26,13 @@ class Places:
     def state_file(self, repository_id: RepositoryId) -> Path:
         return self.state / repository_id.hex() / "client"
 
+    def cache_path(self, repository_id: RepositoryId) -> Path:
+        """The directory for rebuildable files, which need not be there."""
+        return self.cache / repository_id.hex()
+
     def cache_directory(self, repository_id: RepositoryId) -> Path:
         """The directory for rebuildable files, made if need be (mode 0700)."""
-        path = self.cache / repository_id.hex()
+        path = self.cache_path(repository_id)
         make_private_directory(path)
         return path
 

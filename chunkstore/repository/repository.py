@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,8 @@ from chunkstore.format.kinds import ObjectKind, read_prefix
 from chunkstore.ids import RandomBytes, RepositoryId
 from chunkstore.keys.derivation import IndexKey
 from chunkstore.repository.places import Places, load_state, locked, save_state
-from chunkstore.storage import Storage
+from chunkstore.repository.record_cache import RecordCache
+from chunkstore.storage import ObjectInfo, Storage
 
 Clock = Callable[[], int]
 """Nanoseconds since 1970, UTC."""
@@ -43,11 +45,15 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """Storage, pinned state and config. Reads and writes ledger objects; knows nothing of chunks."""
+    """Storage, pinned state and config. Reads and writes ledger objects; knows nothing of chunks.
+
+    `records`: copies of objects that are never replaced, where this machine keeps them.
+    """
 
     storage: Storage
     state: ClientState
     config: Config
+    records: RecordCache | None = None
 
     @property
     def key(self) -> IndexKey:
@@ -56,6 +62,18 @@ class Repository:
     def read(self, name: str, *kinds: ObjectKind) -> tuple[ObjectKind, bytes]:
         """(kind, body) of a ledger object. `ObjectMissing`, `Damaged`, `UnsupportedFormat`."""
         return envelope.unseal(self.storage.get(name), name, kinds, self.key)
+
+    def read_listed(self, info: ObjectInfo, *kinds: ObjectKind) -> tuple[ObjectKind, bytes]:
+        """The same for an object that is never replaced and was just listed: from this machine if it is here."""
+        if self.records is None:
+            return self.read(info.name, *kinds)
+        if (data := self.records.get(info.name, info.size)) is not None:
+            with contextlib.suppress(Damaged, UnsupportedFormat):
+                return envelope.unseal(data, info.name, kinds, self.key)
+        data = self.storage.get(info.name)
+        found = envelope.unseal(data, info.name, kinds, self.key)
+        self.records.put(info.name, data)
+        return found
 
     def seal(self, kind: ObjectKind, name: str, body: bytes, random_bytes: RandomBytes) -> bytes:
         """The bytes to store as `name`."""
@@ -79,11 +97,30 @@ def highest(storage: Storage, prefix: str) -> int | None:
 
 def read_repository_id(storage: Storage) -> RepositoryId:
     """The id that the newest readable config claims. Nothing of it is authentic yet. `NoRepository`."""
+    return _claimed_id(_Configs(storage))
+
+
+class _Configs:
+    """The chain of configs as it is listed once, each of them read once."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.location = storage.location
+        self.numbers = sorted(numbers(storage, names.CONFIG), reverse=True)
+        self._storage = storage
+        self._read: dict[int, bytes] = {}
+
+    def get(self, number: int) -> bytes:
+        if number not in self._read:
+            self._read[number] = self._storage.get(names.config(number))
+        return self._read[number]
+
+
+def _claimed_id(configs: _Configs) -> RepositoryId:
     damage: Damaged | UnsupportedFormat | None = None
-    for number in sorted(numbers(storage, names.CONFIG), reverse=True):
+    for number in configs.numbers:
         name = names.config(number)
         try:
-            kind, repository_id = read_prefix(storage.get(name), name)
+            kind, repository_id = read_prefix(configs.get(number), name)
         except Damaged as e:
             damage = damage or e
             continue
@@ -91,7 +128,7 @@ def read_repository_id(storage: Storage) -> RepositoryId:
             return repository_id
         damage = damage or Damaged("is an object of another kind", name)
     raise damage or NoRepository(
-        f"there is no repository at {storage.location}. "
+        f"there is no repository at {configs.location}. "
         "Check the place, or create one with `chunkstore init --encrypt-to KEY`"
     )
 
@@ -108,11 +145,14 @@ def newest_config(storage: Storage, key: IndexKey) -> tuple[int, Config]:
 
     `UnsupportedFormat` when the highest is of a newer format, for an older client must not go on as if it were not.
     """
+    return _newest(_Configs(storage), key)
+
+
+def _newest(configs: _Configs, key: IndexKey) -> tuple[int, Config]:
     damage = Damaged("is missing", names.CONFIG)
-    for number in sorted(numbers(storage, names.CONFIG), reverse=True):
-        name = names.config(number)
+    for number in configs.numbers:
         try:
-            return number, read_config(storage.get(name), number, key)
+            return number, read_config(configs.get(number), number, key)
         except Damaged as e:
             damage = e
     raise damage
@@ -131,8 +171,9 @@ def open_repository(storage: Storage, places: Places, operation: str) -> Reposit
 
     Raises `NoRepository`, `NotAClient`, `UnsupportedFormat`, `Damaged`, `UntrustedRepository`.
     """
-    state = load_state(places, read_repository_id(storage))
-    number, config = newest_config(storage, state.key)
+    configs = _Configs(storage)
+    state = load_state(places, _claimed_id(configs))
+    number, config = _newest(configs, state.key)
     config.require(operation)
     if number < state.config:
         raise gone_back(state.config, number)
@@ -140,4 +181,4 @@ def open_repository(storage: Storage, places: Places, operation: str) -> Reposit
         with locked(places, config.repository_id):
             state = replace(load_state(places, config.repository_id), config=number)
             save_state(places, state)
-    return Repository(storage, state, config)
+    return Repository(storage, state, config, RecordCache(places.cache_path(config.repository_id) / "records"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import OrderedDict
 
@@ -10,6 +11,8 @@ from chunkstore.tree.display import display_path
 from chunkstore.tree.problems import target_error
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+NO_DIRECTORY = frozenset({errno.ENOTDIR, errno.ELOOP, errno.EMLINK})
+"""What systems say when O_DIRECTORY and O_NOFOLLOW meet a file or a link."""
 _NO_NAMES = (b"", b".", b"..")
 
 
@@ -51,6 +54,22 @@ class Directories:
         self._last = relative
         self._last_fd = fd
         return fd
+
+    def open_existing(self, relative: bytes) -> int | None:
+        """What `relative` names, opened for the caller to close, if it is a directory and no link to one."""
+        directory, name = self.place(relative)
+        try:
+            return open_child(name, directory)
+        except OSError as e:
+            if e.errno in NO_DIRECTORY:
+                return None
+            raise
+
+    def forget(self, relative: bytes) -> None:
+        """Close what is open at `relative` and below: it may become something else."""
+        self._last, self._last_fd = b"", self._root
+        for path in [path for path in self._open if path == relative or path.startswith(relative + b"/")]:
+            os.close(self._open.pop(path))
 
     def shown(self, relative: bytes) -> bytes:
         """The path outside of which `relative` stands for, for messages."""

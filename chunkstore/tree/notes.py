@@ -1,24 +1,24 @@
-"""What directories are to become when everything in them is written, kept on disk until then."""
+"""What is left to do when everything is written, kept on disk until then."""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
-from chunkstore.format.entries import DIRECTORY, Entry
+from chunkstore.format.entries import Entry
 
 _LENGTH = 4
-_NO_TIME = b"-"
 
 
-class DirectoryNotes:
-    """A stack of (relative path, mode, owner, modification time) in an unnamed file in the directory `scratch`.
+class Notes:
+    """A stack of (relative path, what its entry says of attributes) in an unnamed file in the directory `scratch`.
 
-    A note is text, so that no number is too large for it, followed by its length, so that it can be read backwards.
-    The time of an ancestor is `-`: manifests do not have it.
-    An `OSError` of the file is raised as it is.
+    A note is JSON, so that no number is too large for it, with bytes as the first 256 characters, followed by its
+    length, so that it can be read backwards. An `OSError` of the file is raised as it is.
     """
 
     def __init__(self, scratch: str | None) -> None:
@@ -26,9 +26,11 @@ class DirectoryNotes:
         self._end = 0
 
     def push(self, relative: bytes, entry: Entry) -> None:
-        """Note what the directory at `relative` is to become."""
-        time = _NO_TIME if entry.ancestor else b"%d" % entry.mtime_ns
-        note = b"%d %d %d %b %b" % (entry.mode, entry.uid, entry.gid, time, relative)
+        """Note what is to become of what is at `relative`."""
+        extra = {key: value for key, value in (entry.extra or {}).items() if key in ("ancestor", "flags", "atime")}
+        xattrs = {_text(name): _text(value) for name, value in entry.xattrs.items()}
+        fields = [entry.kind, entry.mode, entry.uid, entry.gid, entry.mtime_ns]
+        note = json.dumps([_text(relative), fields, extra, xattrs], ensure_ascii=False).encode()
         self._file.write(note + len(note).to_bytes(_LENGTH, "big"))
         self._end += len(note) + _LENGTH
 
@@ -39,10 +41,7 @@ class DirectoryNotes:
         while self._end:
             length = int.from_bytes(os.pread(fd, _LENGTH, self._end - _LENGTH), "big")
             self._end -= length + _LENGTH
-            mode, uid, gid, time, relative = os.pread(fd, length, self._end).split(b" ", 4)
-            name = relative.rpartition(b"/")[2]
-            mtime_ns, extra = (0, {"ancestor": True}) if time == _NO_TIME else (int(time), None)
-            yield relative, Entry(name, DIRECTORY, int(mode), int(uid), int(gid), mtime_ns, 0, 0, 0, 0, extra)
+            yield _read(os.pread(fd, length, self._end))
         self._file.seek(0)
         self._file.truncate()
 
@@ -50,3 +49,20 @@ class DirectoryNotes:
         """Forget all notes."""
         with suppress(OSError):  # a full disk: what could not be written is not needed any more
             self._file.close()
+
+
+def _read(note: bytes) -> tuple[bytes, Entry]:
+    path, (kind, mode, uid, gid, mtime_ns), extra, xattrs = json.loads(note)
+    relative = _bytes(path)
+    if xattrs:
+        extra["xattrs"] = {_bytes(name): _bytes(value) for name, value in xattrs.items()}
+    name = relative.rpartition(b"/")[2]
+    return relative, Entry(name, kind, mode, uid, gid, mtime_ns, 0, 0, 0, 0, extra or None)
+
+
+def _text(data: Any) -> str:
+    return bytes(data).decode("latin-1")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("latin-1")

@@ -10,19 +10,36 @@ from contextlib import suppress
 from chunkstore.errors import TargetError
 from chunkstore.tree.directories import Directories
 from chunkstore.tree.problems import in_the_way, target_error
+from chunkstore.tree.writing import open_regular
 
-_AGAIN = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+UPDATE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class PartFile:
-    """A file that is being written; only the `Target` that made it knows what to do with it."""
+    """A file that is being written; only the `Target` that made it knows what to do with it.
 
-    __slots__ = ("identity", "relative", "size")
+    `relative` is the path it is to have, `path` the one it has meanwhile. `there` is the number of bytes that were in
+    it when it was opened: of the old file, or of an interrupted restore; 0 for a new file.
+    """
 
-    def __init__(self, relative: bytes, size: int, identity: tuple[int, int, int]) -> None:
+    __slots__ = ("identity", "path", "relative", "size", "there")
+
+    def __init__(self, relative: bytes, path: bytes, size: int, status: os.stat_result) -> None:
         self.relative = relative
+        self.path = path
         self.size = size
-        self.identity = identity
+        self.there = status.st_size
+        self.identity = _identity(status)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it is an old file that is being changed."""
+        return self.path == self.relative
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing was there."""
+        return not self.in_place and not self.there
 
 
 class OpenParts:
@@ -33,11 +50,15 @@ class OpenParts:
         self._limit = max(limit, 1)
         self._open: OrderedDict[PartFile, int] = OrderedDict()
 
-    def add(self, relative: bytes, size: int, fd: int) -> PartFile:
-        """Take over `fd`, a file just created."""
-        part = PartFile(relative, size, _identity(os.fstat(fd)))
-        self._keep(part, fd)
-        return part
+    def add(self, part: PartFile, fd: int) -> None:
+        """Take over `fd`, the open file."""
+        self._open[part] = fd
+        if len(self._open) > self._limit:
+            oldest, oldest_fd = self._open.popitem(last=False)
+            try:
+                os.close(oldest_fd)
+            except OSError as e:  # NFS reports only now what it could not write
+                raise target_error(self._directories.shown(oldest.relative), e) from e
 
     def fd(self, part: PartFile) -> int:
         """The open file, valid until the next call. Raises `TargetError` if it is not there, or another one is."""
@@ -46,13 +67,13 @@ class OpenParts:
             self._open.move_to_end(part)
             return fd
         fd = self._reopen(part)
-        self._keep(part, fd)
+        self.add(part, fd)
         return fd
 
-    def is_in_place(self, part: PartFile) -> bool:
+    def is_there(self, part: PartFile) -> bool:
         """Whether the file is still under its name."""
         try:
-            directory, name = self._directories.place(part.relative)
+            directory, name = self._directories.place(part.path)
             there = os.stat(name, dir_fd=directory, follow_symlinks=False)
             fd = self._open.get(part)
             if fd is not None:  # it may have another owner by now, but nobody else can have its number
@@ -73,26 +94,18 @@ class OpenParts:
             with suppress(OSError):
                 os.close(self._open.popitem()[1])
 
-    def _keep(self, part: PartFile, fd: int) -> None:
-        self._open[part] = fd
-        if len(self._open) > self._limit:
-            oldest, oldest_fd = self._open.popitem(last=False)
-            try:
-                os.close(oldest_fd)
-            except OSError as e:  # NFS reports only now what it could not write
-                raise target_error(self._directories.shown(oldest.relative), e) from e
-
     def _reopen(self, part: PartFile) -> int:
-        directory, name = self._directories.place(part.relative)
+        directory, name = self._directories.place(part.path)
         shown = self._directories.shown(part.relative)
         try:
-            fd = os.open(name, _AGAIN, dir_fd=directory)
+            opened = open_regular(name, directory, UPDATE)
         except OSError as e:
             raise target_error(shown, e) from e
-        if _identity(os.fstat(fd)) != part.identity:
-            os.close(fd)
-            raise in_the_way(shown, "a file that somebody else put there")
-        return fd
+        if opened is not None:
+            if _identity(opened[1]) == part.identity:
+                return opened[0]
+            os.close(opened[0])
+        raise in_the_way(shown, "what somebody else put there")
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:

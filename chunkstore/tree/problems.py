@@ -13,6 +13,10 @@ class TargetFull(TargetError):
     """No space, or no quota, is left in the target: unlike other `TargetError`s, nothing that follows can succeed."""
 
 
+class NoLink(TargetError):
+    """A file can not have a further name here, or is not there any more: a copy has to do."""
+
+
 def target_error(path: bytes, error: OSError) -> TargetError:
     """`error` as one of ours, about `path`; raise it `from` the error."""
     shown = display_path(path)

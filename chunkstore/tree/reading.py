@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from chunkstore.errors import SourceError
@@ -26,6 +27,7 @@ _SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEX
 _DIRECTORY = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 # A directory is passed through with the right to search it alone, where the system knows how (macOS does not).
 _THROUGH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+_DESCRIPTORS = b"/proc/self/fd"
 _PIECE = 1000
 """Bytes: below every PATH_MAX (1024 with the NUL on macOS, 4096 on Linux), above every NAME_MAX."""
 
@@ -38,6 +40,8 @@ _KINDS = {
     stat.S_IFCHR: CHARACTER_DEVICE,
     stat.S_IFBLK: BLOCK_DEVICE,
 }
+
+_SIZED = (FILE, SYMLINK)
 
 
 def kind_of(mode: int) -> int:
@@ -54,7 +58,7 @@ def kind_of(mode: int) -> int:
 def entry_of(name: bytes, status: os.stat_result, chunks: int, extra: dict[str, Any] | None) -> Entry:
     """What a manifest says about `name`, from its `lstat`.
 
-    `size` is `st_size` except for directories, where it is 0: theirs says nothing that another file system keeps.
+    `size` is `st_size` of files and links, else 0: that of a directory says nothing that another file system keeps.
     """
     mode = status.st_mode
     kind = _KINDS.get(mode & 0o170000) or kind_of(mode)
@@ -67,7 +71,7 @@ def entry_of(name: bytes, status: os.stat_result, chunks: int, extra: dict[str, 
         status.st_mtime_ns,
         status.st_ctime_ns,
         status.st_ino,
-        0 if kind == DIRECTORY else status.st_size,
+        status.st_size if kind in _SIZED else 0,
         chunks,
         extra,
     )
@@ -102,6 +106,11 @@ def open_source(path: bytes) -> int:
     return _of_any_length(path, lambda name, parent: _open(name, _SOURCE, parent))
 
 
+def open_inside(name: bytes, parent: int) -> int:
+    """As `open_source`, for the file `name` in the open directory `parent`."""
+    return _open(name, _SOURCE, parent)
+
+
 def lstat_source(path: bytes) -> os.stat_result:
     """The `lstat` of an absolute path of any length."""
     return _of_any_length(path, lambda name, parent: os.stat(name, dir_fd=parent, follow_symlinks=False))
@@ -110,6 +119,24 @@ def lstat_source(path: bytes) -> os.stat_result:
 def open_directory(name: bytes, parent: int | None = None) -> int:
     """Open a directory, but no link to one, relative to the open directory `parent`; the caller closes it."""
     return _open(name, _DIRECTORY, parent)
+
+
+def open_directory_at(path: bytes) -> int:
+    """Open a directory, but no link to one, at an absolute path of any length; the caller closes it."""
+    return _of_any_length(path, open_directory)
+
+
+@contextmanager
+def reachable(path: bytes) -> Iterator[bytes]:
+    """A way to name the file at an absolute path of any length in calls that take nothing but paths."""
+    if len(path) < _PIECE or not os.path.isdir(_DESCRIPTORS):
+        yield path
+        return
+    parent, name = _open_parent(path)
+    try:
+        yield b"%b/%d/%b" % (_DESCRIPTORS, parent, name)
+    finally:
+        os.close(parent)
 
 
 def list_directory(path: bytes) -> Iterator[bytes]:

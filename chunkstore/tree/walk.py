@@ -6,20 +6,21 @@ together, before those of the first sub-directory. So only names are sorted, one
 
 from __future__ import annotations
 
+import enum
 import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeAlias
 
 from chunkstore.errors import InvalidArgument
 from chunkstore.format.entries import MAX_PATH, components, join
 from chunkstore.tree.opened import OpenPath
+from chunkstore.tree.roots import leads_to, normalise_roots
 from chunkstore.tree.spill import Queue, Runs
 
 OnError = Callable[[bytes, OSError], None]
-Skip = Callable[[bytes, os.stat_result], bool]
 
 _BATCH = 4096
 """Children in one batch: a `stat_result` takes 650 bytes, so a batch takes 3 MiB."""
@@ -29,61 +30,62 @@ _ENCODING = sys.getfilesystemencoding()
 _ERRORS = sys.getfilesystemencodeerrors()
 
 
+Child: TypeAlias = tuple[bytes, os.stat_result]
+
+
 class WalkedDirectory(NamedTuple):
     """Some children of one directory, ascending by name, each with its `lstat`."""
 
     parent: bytes
-    children: list[tuple[bytes, os.stat_result]]
+    children: list[Child]
 
 
-def never(path: bytes, status: os.stat_result) -> bool:
-    """The `skip` that skips nothing."""
-    return False
+class Here(NamedTuple):
+    """What is chosen of one directory: of all children, or of the names in `only`, those that `takes` is true for."""
+
+    only: frozenset[bytes] | None = None
+    takes: Callable[[bytes, os.stat_result], bool] | None = None
 
 
-def normalise_roots(paths: Iterable[bytes], cwd: bytes) -> list[bytes]:
-    """Absolute, plain paths in manifest order, without duplicates and without paths below another one.
+class Directories(enum.Enum):
+    """What becomes of a directory: it is not there for the walk, or recorded without its children, or walked."""
 
-    `.` and `..` are resolved by their letters alone. A symbolic link stays what it is, unless it is written with a
-    slash at its end: then the root is the place it leads to. Raises `InvalidArgument` for a path that can not be.
-    """
-    roots: list[bytes] = []
-    for path in sorted({_normalise(path, cwd) for path in paths}, key=components):
-        if not roots or not (path + b"/").startswith(roots[-1].rstrip(b"/") + b"/"):
-            roots.append(path)
-    return roots
+    LEFT_OUT = enum.auto()
+    CLOSED = enum.auto()
+    ENTERED = enum.auto()
 
 
-def _normalise(path: bytes, cwd: bytes) -> bytes:
-    if not path or b"\0" in path or not cwd.startswith(b"/"):
-        raise InvalidArgument(f"not a path: {os.fsdecode(path)!r}")
-    plain = b"/" + os.path.normpath(os.path.join(cwd, path)).lstrip(b"/")  # POSIX lets normpath keep `//`
-    if path.endswith((b"/", b"/.")) and os.path.islink(plain):
-        return os.path.realpath(plain)
-    return plain
+class Choice(Protocol):
+    """Decides for one walk what is part of it. Roots and what is above them are not asked for."""
+
+    def listed(self, depth: int, path: bytes, fd: int, names: Sequence[bytes] | None) -> Here:
+        """The directory `path`, open as `fd`, is so many levels below a root (0: the root itself).
+
+        It has these names, ascending; None are more than fit into memory. Comes before anything else about its children.
+        """
+
+    def directory(self, path: bytes, status: os.stat_result) -> Directories:
+        """Asked for each child that is a directory and was taken."""
 
 
-def ancestors(roots: Iterable[bytes]) -> frozenset[bytes]:
-    """The directories above the roots, from `/` on; a root is none."""
-    return frozenset(_leads(roots))
+class _Everything:
+    """The choice of a walk that leaves nothing out."""
+
+    def listed(self, depth: int, path: bytes, fd: int, names: Sequence[bytes] | None) -> Here:
+        return Here()
+
+    def directory(self, path: bytes, status: os.stat_result) -> Directories:
+        return Directories.ENTERED
 
 
-def _leads(roots: Iterable[bytes]) -> dict[bytes, list[bytes]]:
-    """Each directory above the roots -> the names in it that lead to one, ascending."""
-    leads: dict[bytes, set[bytes]] = {}
-    for root in roots:
-        path = b"/"
-        for name in components(root):
-            leads.setdefault(path, set()).add(name)
-            path = join(path, name)
-    return {path: sorted(names) for path, names in leads.items()}
+EVERYTHING: Choice = _Everything()
 
 
 def walk(
     roots: Sequence[bytes],
     *,
     on_error: OnError,
-    skip: Skip = never,
+    choice: Choice = EVERYTHING,
     spill_after: int = 100_000,
     scratch: str | None = None,
 ) -> Iterator[WalkedDirectory]:
@@ -93,7 +95,7 @@ def walk(
     follow each other; one without children in none. Of a directory above a root only what leads to a root is
     reported, with its `stat` should it be a link; everything else is an `lstat`, and no link is ever followed.
 
-    What `skip(path, lstat)` is true for is left out, with all below it; roots and what is above them are not asked.
+    What `choice` does not take is left out, with all below it; it is not asked about roots and what is above them.
     What can not be read goes to `on_error(path, error)`, a root that is missing included, and the walk goes on.
 
     Not more than `spill_after` names of one directory are held in memory, the others wait in files in `scratch`,
@@ -103,8 +105,8 @@ def walk(
         raise InvalidArgument("the roots of a walk must be plain, absolute and not one below another")
     if not roots:
         return
-    below = _Below(on_error, skip, spill_after, scratch)
-    leads = _leads(roots)
+    below = _Below(on_error, choice, spill_after, scratch)
+    leads = leads_to(roots)
     yield WalkedDirectory(b"/", [(b"", os.stat(b"/"))])
     pending = [b"/"]
     while pending:
@@ -112,13 +114,15 @@ def walk(
         if path not in leads:
             yield from below.walk(path)
             continue
-        children = list(_leading(path, leads, on_error))
-        if children:
+        directories = []
+        leading = _leading(path, leads, on_error)
+        while children := list(islice(leading, _BATCH)):
             yield WalkedDirectory(path, children)
-        pending += [join(path, name) for name, status in reversed(children) if _is_directory(status)]
+            directories += [join(path, name) for name, status in children if _is_directory(status)]
+        pending += reversed(directories)
 
 
-def _leading(path: bytes, leads: dict[bytes, list[bytes]], on_error: OnError) -> Iterator[tuple[bytes, os.stat_result]]:
+def _leading(path: bytes, leads: dict[bytes, list[bytes]], on_error: OnError) -> Iterator[Child]:
     """The children of `path` that are roots or lead to one; for one that fails, each root behind it is reported."""
     for name in leads[path]:
         child = join(path, name)
@@ -150,9 +154,9 @@ def _is_directory(status: os.stat_result) -> bool:
 class _Below:
     """Walks single roots."""
 
-    def __init__(self, on_error: OnError, skip: Skip, spill_after: int, scratch: str | None) -> None:
+    def __init__(self, on_error: OnError, choice: Choice, spill_after: int, scratch: str | None) -> None:
         self._on_error = on_error
-        self._skip = None if skip is never else skip
+        self._choice = choice
         self._limit = max(spill_after, 1)
         self._batch = min(_BATCH, self._limit)
         self._scratch = scratch
@@ -179,7 +183,7 @@ class _Below:
                     continue
                 path = child
                 pending.append(self._queue([]))
-                yield from self._children(path, fd, pending[-1])
+                yield from self._children(path, fd, len(pending) - 2, pending[-1])
         finally:
             opened.close()
             for queue in pending:
@@ -195,8 +199,8 @@ class _Below:
         queue.extend(names)
         return queue
 
-    def _children(self, path: bytes, fd: int, directories: Queue) -> Iterator[WalkedDirectory]:
-        """The children of one open directory; those that are directories themselves go to `directories`."""
+    def _children(self, path: bytes, fd: int, depth: int, directories: Queue) -> Iterator[WalkedDirectory]:
+        """The children of one open directory; those that are to be entered go to `directories`."""
         try:
             entries = os.scandir(fd)
         except OSError as e:
@@ -208,14 +212,24 @@ class _Below:
             runs = self._spill(path, entries, names, more) if more else None
         prefix = path if path == b"/" else path + b"/"
         try:
-            for batch in self._batches(names, runs):
-                children = self._status(fd, prefix, batch)
-                if children:
-                    directories.extend([name for name, status in children if status[0] & 0o170000 == 0o040000])
+            only, takes = self._choice.listed(depth, path, fd, None if runs else names)
+            for batch in self._batches(names, runs, only):
+                children = self._status(fd, prefix, batch, takes)
+                if children := self._directories(prefix, children, directories):
                     yield WalkedDirectory(path, children)
         finally:
             if runs:
                 runs.close()
+
+    def _directories(self, prefix: bytes, children: list[Child], directories: Queue) -> list[Child]:
+        """The children but for the directories that are left out; those to be entered are put into the queue."""
+        found = [child for child in children if child[1][0] & 0o170000 == 0o040000]
+        if not found:
+            return children
+        decided = [(name, self._choice.directory(prefix + name, status)) for name, status in found]
+        directories.extend([name for name, what in decided if what is Directories.ENTERED])
+        left_out = {name for name, what in decided if what is Directories.LEFT_OUT}
+        return [child for child in children if child[0] not in left_out] if left_out else children
 
     def _some(self, path: bytes, entries: Iterator[os.DirEntry[str]]) -> list[bytes]:
         """Sorted names, at most as many as fit; none at the end. A name that the system lists twice counts once."""
@@ -241,16 +255,19 @@ class _Below:
             raise
         return runs
 
-    def _batches(self, names: list[bytes], runs: Runs | None) -> Iterable[list[bytes]]:
+    def _batches(self, names: list[bytes], runs: Runs | None, only: frozenset[bytes] | None) -> Iterable[list[bytes]]:
+        if only is not None:  # few
+            return (sorted(only),)
         if not runs and len(names) <= self._batch:
             return (names,)
         every = runs.merged() if runs else iter(names)
         return iter(lambda: list(islice(every, self._batch)), [])
 
-    def _status(self, fd: int, prefix: bytes, names: list[bytes]) -> list[tuple[bytes, os.stat_result]]:
+    def _status(
+        self, fd: int, prefix: bytes, names: list[bytes], takes: Callable[[bytes, os.stat_result], bool] | None
+    ) -> list[Child]:
         """The hot loop: one system call a file."""
         stat = os.stat
-        skip = self._skip
         children = []
         for name in names:
             try:
@@ -258,6 +275,6 @@ class _Below:
             except OSError as e:
                 self._on_error(prefix + name, e)
                 continue
-            if skip is None or not skip(prefix + name, status):
+            if takes is None or takes(prefix + name, status):
                 children.append((name, status))
         return children

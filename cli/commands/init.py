@@ -20,9 +20,16 @@ from chunkstore.tree.display import display_path
 from chunkstore.units import parse_size
 
 from ..environment import interactive, keyring, storage, surroundings
+from ..failures import say
 from ..options import common_options, settings
 from ..output import write_json
 
+_WEAK = (
+    "this storage ignores conditions on writes (If-None-Match), so nothing keeps two writers from replacing each "
+    "other's objects. Snapshots are safe, for each has a name of its own. Not guaranteed: that of two `chunkstore init` "
+    "at the same time one is refused, and that a run which died can be shut out; so `prune` will refuse while the "
+    "session of any run exists"
+)
 _KEEP_IT = """
 KEEP THE PRIVATE KEY SAFE. Without it nobody, you included, can ever restore anything; with it anybody can.
   1. Export it:       gpg --export-secret-keys --armor {fingerprint} > private-key.asc
@@ -118,6 +125,8 @@ def _is_left_over(entry: os.DirEntry[str]) -> bool:
 
 def _report(repository: Repository, generated: str | None) -> None:
     said, config = settings(), repository.config
+    if not config.conditional_writes:
+        say(_WEAK)
     entries = repository.state.recipients.entries
     if said.json:
         write_json(
@@ -140,7 +149,5 @@ def _report(repository: Repository, generated: str | None) -> None:
         click.echo(f"  {entry.fingerprint}  {entry.user_id}")
     if generated:
         click.echo(_KEEP_IT.format(fingerprint=generated), nl=False)
-    if not config.conditional_writes:
-        click.echo("chunkstore: this storage ignores put-if-absent: prune will refuse while a snapshot runs", err=True)
     where = "" if os.environ.get("CHUNKSTORE_REPOSITORY") else f" -r {repository.storage.location}"
     click.echo(f"Next: chunkstore{where} snapshot PATH")

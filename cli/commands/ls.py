@@ -2,59 +2,44 @@
 
 from __future__ import annotations
 
-import stat
 import sys
 from collections.abc import Iterator
 
 import click
 
-from chunkstore.format.entries import (
-    BLOCK_DEVICE,
-    CHARACTER_DEVICE,
-    DIRECTORY,
-    FIFO,
-    FILE,
-    SOCKET,
-    SYMLINK,
-)
+from chunkstore.format.entries import DIRECTORY
 from chunkstore.format.records import SnapshotRecord
 from chunkstore.operations.selection import require
+from chunkstore.operations.snapshot_choice import SnapshotFilter
 from chunkstore.repository.manifest_reader import ManifestEntry, ManifestReader
-from chunkstore.tree.display import display_path
 
 from ..arguments import Chosen, snapshot_and_path
+from ..entries import entry_as_json, long_line, short_line
 from ..opened import open_snapshot
 from ..options import common_options, settings
-from ..output import iso_time, json_path, local_time, write_json_list
+from ..output import write_json_list
 from ..progress_view import progress
+from ..selecting import selection_options
 from .snapshots import as_json
-
-KINDS = {
-    FILE: ("file", stat.S_IFREG),
-    DIRECTORY: ("directory", stat.S_IFDIR),
-    SYMLINK: ("link", stat.S_IFLNK),
-    FIFO: ("fifo", stat.S_IFIFO),
-    SOCKET: ("socket", stat.S_IFSOCK),
-    CHARACTER_DEVICE: ("character device", stat.S_IFCHR),
-    BLOCK_DEVICE: ("block device", stat.S_IFBLK),
-}
 
 
 @click.command()
-@click.argument("snapshot", callback=snapshot_and_path, metavar="SNAPSHOT[:PATH]")
+@click.argument("snapshot", callback=snapshot_and_path, required=False, metavar="SNAPSHOT[:PATH]")
 @click.option("-l", "--long", is_flag=True, help="Mode, owner, size and time as well.")
+@click.option("-H", "--human", is_flag=True, help="With --long: sizes as 1.2 MiB.")
 @click.option("-R", "--recursive", is_flag=True, help="Everything below, too.")
+@selection_options
 @common_options
-def command(snapshot: Chosen, long: bool, recursive: bool) -> None:
+def command(snapshot: Chosen, long: bool, human: bool, recursive: bool, selection: SnapshotFilter) -> None:
     """List what is in a snapshot, or in the directory PATH of it. Needs the GPG private key."""
-    with progress() as view, open_snapshot(snapshot, view) as opened:
+    with progress() as view, open_snapshot(snapshot, view, (), selection) as opened:
         entries = _chosen(opened.manifest, opened.record, snapshot.path, recursive)
         if settings().json:
-            write_json_list({"snapshot": as_json(opened.record)}, "entries", map(_as_json, entries))
+            write_json_list({"snapshot": as_json(opened.snapshot)}, "entries", map(entry_as_json, entries))
             return
         view.clear()
         for each in entries:
-            sys.stdout.write((_long(each) if long else display_path(each.path)) + "\n")
+            sys.stdout.write((long_line(each, human=human) if long else short_line(each)) + "\n")
 
 
 def _chosen(
@@ -71,28 +56,3 @@ def _chosen(
         yield top
     else:
         yield from manifest.below(top.path) if recursive else manifest.children(top.path)
-
-
-def _long(found: ManifestEntry) -> str:
-    entry = found.entry
-    mode = stat.filemode(KINDS[entry.kind][1] | entry.mode)
-    owner, time = f"{entry.uid:>6} {entry.gid:>6}", local_time(entry.mtime_ns)
-    line = f"{mode} {owner} {entry.size:>13} {time:>19} {display_path(found.path)}"
-    return f"{line} -> {display_path(entry.target)}" if entry.kind == SYMLINK else line
-
-
-def _as_json(found: ManifestEntry) -> dict[str, object]:
-    entry = found.entry
-    described: dict[str, object] = {
-        "path": json_path(found.path),
-        "type": KINDS[entry.kind][0],
-        "mode": f"{entry.mode:04o}",
-        "uid": entry.uid,
-        "gid": entry.gid,
-        "size": entry.size,
-        "mtime": iso_time(entry.mtime_ns),
-        "mtime_ns": entry.mtime_ns,
-    }
-    if entry.kind == SYMLINK:
-        described["target"] = json_path(entry.target)
-    return described

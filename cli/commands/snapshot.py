@@ -2,41 +2,58 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
 
 import click
 
-from chunkstore.errors import InvalidArgument
+from chunkstore.operations.preview import Previewing
 from chunkstore.operations.snapshot import SnapshotOptions, SnapshotResult, snapshot
+from chunkstore.operations.snapshot_stream import snapshot_stream
+from chunkstore.progress import Progress
 from chunkstore.repository.chunk_writer import WriteOptions
 from chunkstore.repository.repository import Repository, Surroundings
-from chunkstore.tree.display import display_path
-from chunkstore.tree.walk import normalise_roots
+from chunkstore.tree.choosing import Choosing
 
 from .. import environment
-from ..failures import DONE, INCOMPLETE
+from ..arguments import tags, text
+from ..choosing_options import choosing_options
+from ..failures import DONE, INCOMPLETE, say
 from ..options import common_options, settings
 from ..output import iso_time, json_path, write_json, write_statistics
+from ..own_files import Inodes, own_files, refuse_own
+from ..preview_output import PreviewJson, PreviewLines
 from ..progress_view import progress, shown
+from ..source_options import Source, source_options
+from ..source_streams import StandardInput, output_of
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=bytes), metavar="PATH...")
-@click.option("--tag", multiple=True, metavar="TAG", help="A tag for the snapshot. Give it again for more.")
-@click.option("--description", default="", metavar="TEXT", help="A remark for people.")
-@click.option("--host", default=None, metavar="NAME", help="Another name for this machine.")
+@source_options
+@choosing_options
+@click.option("--tag", multiple=True, callback=tags, metavar="TAG", help="A tag. Give it again for more.")
+@click.option("--description", default="", callback=text, metavar="TEXT", help="A remark for people.")
+@click.option("--host", default=None, callback=text, metavar="NAME", help="Another name for this machine.")
+@click.option("--force", is_flag=True, help="Read every file, also those that look unchanged.")
+@click.option("--atime", is_flag=True, help="Record access times.")
+@click.option("--read-special", is_flag=True, help="Store the content of block devices and pipes.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only list what would be read and stored.")
+@click.option("-v", "--verbose", is_flag=True, help="List each file that is stored; with --dry-run what is left out.")
 @click.option("--compression", default=3, show_default=True, type=click.IntRange(1, 19), help="Level of zstd.")
 @click.option("--sign-with", metavar="KEY", help="Sign the snapshot with this GPG key, whose private half is here.")
 @click.option("--no-verify-writes", is_flag=True, help="Do not decode what was just encoded before it is stored.")
 @common_options
 def command(
-    paths: tuple[bytes, ...],
+    source: Source,
+    choosing: Choosing,
     tag: tuple[str, ...],
     description: str,
     host: str | None,
+    force: bool,
+    atime: bool,
+    read_special: bool,
+    dry_run: bool,
+    verbose: bool,
     compression: int,
     sign_with: str | None,
     no_verify_writes: bool,
@@ -46,57 +63,68 @@ def command(
     Needs no private key and starts no other program, unless it is to be signed. Exit code 3: the snapshot was made,
     but some files could not be read.
     """
+    _refuse_for_streams(source, choosing != Choosing() or force or atime or read_special or dry_run)
     stop = environment.Stop()
     around = environment.surroundings(stop, host)
     with stop.listening():
         repository = environment.repository("write", around)
-        own = _own_files(repository, around)
-        _refuse_own(paths, own)
         options = SnapshotOptions(
-            tags=tuple(dict.fromkeys(tag)),
+            tags=tag,
             description=description,
             write=WriteOptions(level=compression, verify=not no_verify_writes, workers=around.workers),
-            leave_out=own,
-            sign=environment.signing(sign_with),
+            choosing=replace(choosing, leave_out=_own(repository, source, around, make=not dry_run)),
+            force=force,
+            atime=atime,
+            read_special=read_special,
+            sign=None if dry_run else environment.signing(sign_with),
             estimate=shown(),
         )
-        with progress() as view:
-            result = snapshot(repository, paths, os.getcwdb(), options, around, view)
+        if dry_run:
+            return _preview(repository, source, options, around, verbose)
+        with progress(verbose and not settings().json and not settings().quiet) as view:
+            result = _store(repository, source, options, around, view)
     _report(result)
     return INCOMPLETE if result.statistics.errors else DONE
 
 
-def _own_files(repository: Repository, around: Surroundings) -> frozenset[tuple[int, int]]:
-    """(device, inode) of the directories of state and cache and of a local repository: never part of a snapshot."""
-    around.places.cache_directory(repository.key.repository_id)  # made now, for the walk to know it
-    own = [around.places.state, around.places.cache]
-    if os.path.isabs(repository.storage.location):
-        own.append(Path(repository.storage.location))
-    return frozenset((status.st_dev, status.st_ino) for status in map(os.stat, own))
+def _refuse_for_streams(source: Source, about_files: bool) -> None:
+    if source.name and about_files:
+        raise click.UsageError("Options about files and --dry-run make no sense with --stdin and --from-command.")
 
 
-def _refuse_own(paths: Sequence[bytes], own: frozenset[tuple[int, int]]) -> None:
-    """The walk asks of nothing at and above a root whether it is to be left out."""
-    for path in paths:
-        for root in normalise_roots([path], os.getcwdb()):
-            if any((status.st_dev, status.st_ino) in own for status in _at_and_above(root)):
-                raise InvalidArgument(
-                    f"{display_path(root)} is of chunkstore itself: its state, its cache and the repository "
-                    "are never part of a snapshot"
-                )
+def _own(repository: Repository, source: Source, around: Surroundings, *, make: bool) -> Inodes:
+    """What is never part of a snapshot; `InvalidArgument` where it was asked for."""
+    if make:
+        around.places.cache_directory(repository.key.repository_id)  # now, for the walk to know it
+    own = own_files(repository, around)
+    refuse_own(source.paths, own)
+    return own
 
 
-def _at_and_above(root: bytes) -> Iterator[os.stat_result]:
-    """The status of `root`, which may be a link, and of the real directories above it, as far as they are there."""
-    above = os.path.realpath(os.path.dirname(root))
-    with contextlib.suppress(OSError):
-        yield os.lstat(root)
-    while True:
-        with contextlib.suppress(OSError):
-            yield os.stat(above)
-        if above == b"/":
-            return
-        above = os.path.dirname(above)
+def _store(
+    repository: Repository, source: Source, options: SnapshotOptions, around: Surroundings, view: Progress
+) -> SnapshotResult:
+    if source.command:
+        with output_of(source.command, around.stop) as output:
+            return snapshot_stream(repository, source.name, output, options, around, view)
+    if source.name:
+        return snapshot_stream(repository, source.name, StandardInput(), options, around, view)
+    return snapshot(repository, source.paths, os.getcwdb(), options, around, view)
+
+
+def _preview(
+    repository: Repository, source: Source, options: SnapshotOptions, around: Surroundings, verbose: bool
+) -> int:
+    said = settings()
+    output = PreviewJson() if said.json else PreviewLines(said.quiet)
+    on_left_out = output.left_out if verbose else None
+    preview = Previewing(repository, source.paths, os.getcwdb(), options, around, on_left_out)
+    for file in preview.files():
+        output.file(file)
+    output.end(preview.result)
+    for problem in preview.result.problems:
+        say(f"can not read {problem}")
+    return INCOMPLETE if preview.result.problems else DONE
 
 
 def _report(result: SnapshotResult) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
-from chunkstore.format.records import SnapshotRecord
-from chunkstore.operations.opening import records
+from chunkstore.operations.catalog import Snapshot
+from chunkstore.operations.snapshot_choice import SnapshotFilter, matching
+from chunkstore.operations.snapshot_groups import GROUP_KEYS, Group, grouped
 from chunkstore.operations.statistics import Statistics
 from chunkstore.tree.display import display_path
 from chunkstore.units import format_count, format_size
@@ -14,55 +17,115 @@ from ..environment import repository, surroundings
 from ..options import common_options, settings
 from ..output import iso_time, json_path, local_time, write_json, write_table
 from ..progress_view import progress
+from ..selecting import selection_options
+
+
+def _keys(context: click.Context, parameter: click.Parameter, value: str) -> frozenset[str]:
+    keys = frozenset(filter(None, value.split(",")))
+    if keys - set(GROUP_KEYS):
+        raise click.BadParameter(f"give one or more of {', '.join(GROUP_KEYS)}, with commas between them")
+    return keys
 
 
 @click.command()
+@click.option(
+    "--group-by", default="", callback=_keys, metavar="KEY[,KEY...]", help="A table for each host, paths or tags."
+)
+@click.option("--latest", type=click.IntRange(1), metavar="N", help="Only the newest N, of each group.")
+@selection_options
 @common_options
-def command() -> None:
-    """List the snapshots, oldest first."""
-    opened = repository("read", surroundings())
+def command(group_by: frozenset[str], latest: int | None, selection: SnapshotFilter) -> None:
+    """List the snapshots, oldest first: all, or those that fit."""
+    around = surroundings()
+    opened = repository("read", around)
     with progress() as view:
-        found = sorted((each.record for each in records(opened, view)), key=lambda record: (record.time, record.id))
+        found = matching(opened, selection, view, around.workers)
+    groups = grouped(found, group_by, latest)
     if settings().json:
-        write_json({"snapshots": [as_json(record) for record in found]})
+        write_json(
+            {
+                "snapshots": [as_json(each) for group in groups for each in group.snapshots],
+                "groups": [_group_as_json(group) for group in groups] if group_by else [],
+            }
+        )
         return
-    if not found:
-        if not settings().quiet:
-            click.echo("No snapshots yet. Make one with `chunkstore snapshot PATH`.")
-        return
-    write_table(
-        ("ID", "Time", "Host", "Files", "Size", "Stored", "Paths", "Tags"),
-        (_row(record) for record in found),
-        right=frozenset({3, 4, 5}),
-    )
+    for number, group in enumerate(groups):
+        if group_by:
+            click.echo("\n" * bool(number) + _heading(group))
+        _write(group.snapshots)
     if not settings().quiet:
-        click.echo(f"{format_count(len(found))} snapshots")
+        click.echo(_summary(sum(len(group.snapshots) for group in groups), selection))
 
 
-def _row(record: SnapshotRecord) -> tuple[str, ...]:
+def _write(found: Sequence[Snapshot]) -> None:
+    headings = ["ID", "Time", "Host", "Files", "Size", "Stored", "Paths", "Tags"]
+    rows = [_row(each) for each in found]
+    if any(each.description for each in found):
+        headings.append("Description")
+        rows = [[*row, shown_text(each.description)] for row, each in zip(rows, found, strict=True)]
+    write_table(headings, rows, right=frozenset({3, 4, 5}))
+
+
+def _row(snapshot: Snapshot) -> list[str]:
+    record = snapshot.record
     counted = Statistics.from_record(record.statistics)
-    return (
+    marks = [mark for mark, so in (("(pinned)", snapshot.pinned), ("(partial)", record.partial)) if so]
+    return [
         record.id[:8],
         local_time(record.time),
-        record.host,
+        shown_text(record.host),
         format_count(counted.files),
         format_size(counted.bytes),
         format_size(counted.bytes_stored),
         " ".join(display_path(root) for root in record.roots),
-        " ".join([*record.tags, *(["partial"] if record.partial else [])]),
-    )
+        " ".join([*map(shown_text, snapshot.tags), *marks]),
+    ]
 
 
-def as_json(record: SnapshotRecord) -> dict[str, object]:
-    """A snapshot in the JSON of this and other commands."""
+def _heading(group: Group) -> str:
+    parts = []
+    if group.host is not None:
+        parts.append(f"Host {shown_text(group.host)}")
+    if group.paths is not None:
+        parts.append(f"Paths {' '.join(map(display_path, group.paths))}")
+    if group.tags is not None:
+        parts.append(f"Tags {' '.join(map(shown_text, group.tags)) or '-'}")
+    return ", ".join(parts)
+
+
+def _summary(count: int, selection: SnapshotFilter) -> str:
+    if count:
+        return f"{format_count(count)} snapshot{'s' * (count != 1)}"
+    return "No snapshot fits." if selection else "No snapshots yet. Make one with `chunkstore snapshot PATH`."
+
+
+def shown_text(text: str) -> str:
+    """Text that somebody may have made up, for a terminal."""
+    return display_path(text.encode("utf-8", "surrogateescape"))
+
+
+def _group_as_json(group: Group) -> dict[str, object]:
+    return {
+        "host": group.host,
+        "paths": None if group.paths is None else [json_path(root) for root in group.paths],
+        "tags": None if group.tags is None else list(group.tags),
+        "snapshots": [each.record.id for each in group.snapshots],
+    }
+
+
+def as_json(snapshot: Snapshot) -> dict[str, object]:
+    """A snapshot in the JSON of this and other commands: as it counts now."""
+    record = snapshot.record
     return {
         "id": record.id,
         "time": iso_time(record.time),
         "host": record.host,
         "user": record.user,
         "paths": [json_path(root) for root in record.roots],
-        "tags": list(record.tags),
-        "description": record.description,
+        "tags": list(snapshot.tags),
+        "description": snapshot.description,
+        "pinned": snapshot.pinned,
+        "amended": None if snapshot.amended_at is None else iso_time(snapshot.amended_at),
         "partial": record.partial,
         "errors": record.errors,
         "statistics": record.statistics,

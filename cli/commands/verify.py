@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 import click
 
@@ -10,24 +11,28 @@ from chunkstore.errors import Damaged
 from chunkstore.format.entries import DIRECTORY
 from chunkstore.format.records import SnapshotRecord
 from chunkstore.operations.selection import require, select
+from chunkstore.operations.snapshot_choice import SnapshotFilter
 from chunkstore.operations.statistics import Statistics
-from chunkstore.operations.verify import Verified, verify
+from chunkstore.operations.verify import Difference, Verified, verify
 from chunkstore.repository.manifest_reader import ManifestReader
+from chunkstore.tree.display import display_path
 
 from ..arguments import Chosen, signed_by, snapshot_and_path
 from ..failures import DIFFERENT, DONE, explain
 from ..opened import open_snapshot
 from ..options import common_options, settings
-from ..output import write_json
-from ..progress_view import progress
+from ..output import JsonList
+from ..progress_view import Warnings, progress
+from ..selecting import selection_options
 
 
 @click.command()
-@click.argument("snapshot", callback=snapshot_and_path, metavar="SNAPSHOT[:PATH]")
+@click.argument("snapshot", callback=snapshot_and_path, required=False, metavar="SNAPSHOT[:PATH]")
 @click.argument("place", required=False, type=click.Path(path_type=bytes), metavar="[PATH]")
+@selection_options
 @signed_by
 @common_options
-def command(snapshot: Chosen, place: bytes | None, signed_by: tuple[str, ...]) -> int:
+def command(snapshot: Chosen, place: bytes | None, signed_by: tuple[str, ...], selection: SnapshotFilter) -> int:
     """Compare a snapshot with the files on disk: names, metadata and every byte.
 
     Without PATH the files are compared where they were. A PATH that was part of the snapshot compares this part only;
@@ -35,21 +40,41 @@ def command(snapshot: Chosen, place: bytes | None, signed_by: tuple[str, ...]) -
     private key.
     """
     try:
-        done = _verify(snapshot, place, signed_by)
+        with progress() as view:
+            found = JsonList("differences") if settings().json else None
+            done = _verify(snapshot, place, signed_by, selection, view, found)
     except Damaged as e:  # of the record or the manifest: there is nothing to compare with
         explain(e)
         return DIFFERENT
-    _report(done)
+    if found:
+        found.end({"files": done.files, "bytes": done.bytes, "damaged": done.damaged})
+    elif not settings().quiet:
+        click.echo(_summary(done))
     return DIFFERENT if done.differences else DONE
 
 
-def _verify(snapshot: Chosen, place: bytes | None, signed_by: tuple[str, ...]) -> Verified:
-    with progress() as view, open_snapshot(snapshot, view, signed_by) as opened:
+def _verify(
+    snapshot: Chosen,
+    place: bytes | None,
+    signed_by: tuple[str, ...],
+    selection: SnapshotFilter,
+    view: Warnings,
+    found: JsonList | None,
+) -> Verified:
+    def report(difference: Difference) -> None:
+        line = f"{display_path(difference.path)}: {difference.how}"
+        if found:
+            found.add(line)
+        else:
+            view.result(line)
+
+    with open_snapshot(snapshot, view, signed_by, selection) as opened:
         counted = Statistics.from_record(opened.record.statistics)
         view.total(counted.files, counted.bytes)
         path, base = _where(opened.manifest, opened.record, snapshot.path, place)
         entries = select(opened.manifest, opened.record, path)
-        return verify(opened.reader, opened.manifest, entries, base, opened.workers, view)
+        with tempfile.TemporaryDirectory(prefix="chunkstore-") as scratch:
+            return verify(opened.reader, opened.manifest, entries, base, opened.workers, view, report, scratch)
 
 
 def _where(
@@ -71,14 +96,6 @@ def _is_part(record: SnapshotRecord, path: bytes) -> bool:
     return any(path == root or path.startswith(root.rstrip(b"/") + b"/") for root in record.roots)
 
 
-def _report(done: Verified) -> None:
-    said = settings()
-    if said.json:
-        write_json({"files": done.files, "bytes": done.bytes, "damaged": done.damaged, "differences": done.differences})
-        return
-    for line in done.differences:
-        click.echo(line)
-    if said.quiet:
-        return
-    files, found = f"{done.files} file{'s' * (done.files != 1)}", len(done.differences)
-    click.echo(f"Verify complete: {files} compared, {found} difference{'s' * (found != 1)} found.")
+def _summary(done: Verified) -> str:
+    files, found = f"{done.files} file{'s' * (done.files != 1)}", done.differences
+    return f"Verify complete: {files} compared, {found} difference{'s' * (found != 1)} found."

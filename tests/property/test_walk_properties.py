@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from chunkstore.format.entries import Components, components, sort_key
 from chunkstore.tree.display import display_path
-from chunkstore.tree.walk import ancestors, normalise_roots, walk
+from chunkstore.tree.roots import ancestors, normalise_roots
+from chunkstore.tree.walk import walk
 
 # macOS takes only names that are UTF-8, and takes some that look alike for the same.
 _BYTES = st.binary(min_size=1, max_size=4) | st.sampled_from([b"a", b"b", b"a-b", b"\n", b"\xff" * 255, b"n" * 255])

@@ -310,9 +310,13 @@ def test_json_has_exactly_the_fields_that_are_documented(make_world: Callable[[s
     made = ask("init -e you@example.org")
     ask(f"join --fingerprint {made['fingerprint']}")
     taken = ask("snapshot ~/Documents")
-    listed = ask("snapshots")
+    listed = ask("snapshots --group-by host")
+    ask("tag latest --add kept")
     ask("restore latest ~/out")
     entries = ask("ls -R latest")["entries"]
+    matches = ask("find notes.txt")["matches"]
+    differences = ask("diff latest ./out")
+    versions = ask("history ~/Documents/notes.txt")["versions"]
     ask("verify latest ~/out")
 
     def inner(name: str, field: str) -> set[str]:
@@ -321,8 +325,12 @@ def test_json_has_exactly_the_fields_that_are_documented(make_world: Callable[[s
     assert set(made["recipients"][0]) == inner("init", "recipients")  # type: ignore[index]
     assert set(taken["snapshot"]) == inner("snapshot", "snapshot")  # type: ignore[call-overload]
     assert set(listed["snapshots"][0]) == inner("snapshots", "snapshots")  # type: ignore[index]
+    assert set(listed["groups"][0]) == inner("snapshots", "groups")  # type: ignore[index]
     assert isinstance(entries, list)
     assert {key for each in entries for key in each} == inner("ls", "entries")
+    assert set(matches[0]) == inner("ls", "entries") | inner("find", "matches") | {"time", "host"}  # type: ignore[index]
+    assert set(differences["totals"]) == inner("diff", "totals")  # type: ignore[call-overload]
+    assert set(versions[0]) == inner("history", "versions")  # type: ignore[index]
     statistics = next(t for t in tables(section(COMMAND_LINE, "chunkstore snapshot")) if "`files`" in t[0][0])
     assert set(taken["statistics"]) == set(first_cells(statistics))  # type: ignore[call-overload]
 
@@ -624,6 +632,11 @@ def written(make_world: Callable[[set[str]], World]) -> SimpleNamespace:
     for number in range(3000):
         (many / f"{number:04}").write_bytes(b"%d" % number)
     (program,) = (block for block in blocks(FORMAT) if block.language == "python")
+    with (world.home / "Documents" / "sparse").open("wb") as sparse:
+        for offset in (0, 300_000, 900_000):
+            sparse.seek(offset)
+            sparse.write(b"data at %d " % offset * 1000)
+        sparse.truncate(1_200_000)
     source = world.root / "reader.py"
     source.write_text("\n".join(program.lines))
     for command in ("init -e you@example.org --chunker pyfastcdc:1K,4K,16K --pack-size 1M", "snapshot ~/Documents"):
@@ -639,7 +652,7 @@ def written(make_world: Callable[[set[str]], World]) -> SimpleNamespace:
     return SimpleNamespace(world=world, source=source, run=run, repository=world.root / "backup")
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "empty", "sub/picture", "many/0000", "many/2999"])
+@pytest.mark.parametrize("name", ["notes.txt", "empty", "sub/picture", "many/0000", "many/2999", "sparse"])
 def test_the_program_reads_a_file_without_chunkstore(written: SimpleNamespace, name: str) -> None:
     file = written.world.home / "Documents" / name
     assert written.run(str(written.repository), str(file)) == file.read_bytes()

@@ -36,7 +36,7 @@ from chunkstore.format.padding import padding_size
 from chunkstore.format.records import decode_record, signed_bytes
 from chunkstore.format.wire import unpack, unpack_fields
 from chunkstore.ids import PackId, RepositoryId, SnapshotId
-from chunkstore.operations.opening import read_record
+from chunkstore.operations.catalog import read_record
 from chunkstore.repository.places import Places, save_state
 from chunkstore.repository.repository import open_repository
 from chunkstore.storage import MemoryStorage

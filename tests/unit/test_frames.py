@@ -283,7 +283,7 @@ def test_files_of_every_size_around_a_frame_are_stored(tmp_path: Path, size: int
     session = new_snapshot_id(RANDOM)
     options = WriteOptions(workers=0)
     with ChunkWriter(repository, index, session, RANDOM, parameters.max_size, options) as writer:
-        files = FileContent(writer, make_chunker(parameters, 1), str(tmp_path), lambda _: None)
+        files = FileContent(writer, make_chunker(parameters, 1), str(tmp_path), lambda _: None, lambda *_: None)
         stored = files.store(bytes(path))
         ids = b"".join(stored.ids)
         writer.flush()

@@ -6,106 +6,18 @@ import os
 import stat
 import subprocess
 import sys
-import tempfile
-import traceback
-import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from chunkstore.errors import InvalidArgument, TargetError
-from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Entry
+from chunkstore.format.entries import Entry
 from chunkstore.tree.directories import Directories
 from chunkstore.tree.parts import OpenParts
 from chunkstore.tree.problems import TargetFull
-from chunkstore.tree.target import Overwrite, Target
-
-ROOT = os.geteuid() == 0
-MTIME = 1_234_567_890_123_456_789
-
-
-def entry(kind: int = FILE, **fields: Any) -> Entry:
-    values: dict[str, Any] = {
-        "name": b"x",
-        "kind": kind,
-        "mode": 0o644,
-        "uid": os.geteuid(),
-        "gid": os.getegid(),
-        "mtime_ns": MTIME,
-        "ctime_ns": 0,
-        "inode": 1,
-        "size": 0,
-        "chunks": 0,
-        "extra": None,
-    }
-    return Entry(**(values | fields))
-
-
-def link(target: bytes, **fields: Any) -> Entry:
-    return entry(SYMLINK, extra={"target": target}, **fields)
-
-
-def directory(mode: int = 0o755, **fields: Any) -> Entry:
-    return entry(DIRECTORY, mode=mode, **fields)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> bytes:
-    return os.fsencode(tmp_path / "target")
-
-
-@pytest.fixture
-def target(place: bytes) -> Iterator[Target]:
-    with Target.prepare(place) as target:
-        yield target
-
-
-def read(path: bytes) -> bytes:
-    return Path(os.fsdecode(path)).read_bytes()
-
-
-def count_open() -> int:
-    """Open descriptors of this process; /dev/fd is there on Linux and macOS."""
-    return len(os.listdir("/dev/fd"))
-
-
-def as_nobody(function: Callable[[], None]) -> None:
-    """Run `function` without privileges: in a child with another uid if we are root."""
-    if not ROOT:
-        function()
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Python 3.12 warns about threads, of which pytest-xdist has some
-        child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
-            function()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
-@pytest.fixture
-def open_place() -> Iterator[bytes]:
-    """A place that `as_nobody` can make a target at."""
-    with tempfile.TemporaryDirectory() as path:
-        if ROOT:
-            os.chmod(path, 0o755)
-            os.mkdir(path + "/own")
-            os.chown(path + "/own", 65534, 65534)
-        else:
-            os.mkdir(path + "/own")
-        yield os.fsencode(path) + b"/own/target"
-        subprocess.run(["chmod", "-R", "u+rwX", path], check=True)
+from chunkstore.tree.target import Overwrite, Ownership, Target
+from chunkstore.tree.temporary_names import is_temporary
+from tests.targets import MTIME, ROOT, as_nobody, count_open, directory, entry, link, read
 
 
 class TestPrepare:
@@ -136,10 +48,10 @@ class TestPrepare:
         assert count_open() == before
 
     @pytest.mark.parametrize("limit", [1, 64])
-    def test_what_is_not_finished_is_removed(self, place: bytes, limit: int) -> None:
+    def test_what_is_not_finished_has_no_name_of_an_entry(self, place: bytes, limit: int) -> None:
         before = count_open()
         target = Target.prepare(place)
-        target._parts = OpenParts(target._directories, limit)
+        target._files._open = OpenParts(target._directories, limit)
         target.make_directory(b"d")
         parts = [target.create(b"d/%d" % number, 3) for number in range(6)]
         for part in parts:
@@ -147,10 +59,13 @@ class TestPrepare:
             target.write_at(part, 0, b"a")
         assert parts[0]
         target.finish(parts[0], entry())
-        Path(os.fsdecode(place + b"/new")).write_bytes(b"somebody else's")
-        os.replace(place + b"/new", place + b"/d/5")
+        assert parts[1]
+        target.discard(parts[1])
         target.close()
-        assert sorted(os.listdir(place + b"/d")) == [b"0", b"5"]
+        left = [name for name in os.listdir(place + b"/d") if name != b"0"]
+        assert len(left) == 4
+        assert all(map(is_temporary, left))
+        assert {stat.S_IMODE(os.lstat(place + b"/d/" + name).st_mode) for name in left} == {0o600}
         assert count_open() == before
 
     def test_an_interrupt_leaves_no_part_of_a_file(
@@ -296,21 +211,23 @@ class TestEscape:
         victim.write_bytes(b"precious")
         part = target.create(b"f", 8)
         assert part
-        target._parts.close_all()
-        os.unlink(place + b"/f")
+        written = place + b"/" + part.path
+        target._files._open.close_all()
+        os.unlink(written)
         if trap == "link":
-            os.symlink(b"../victim", place + b"/f")
+            os.symlink(b"../victim", written)
         elif trap == "file":
             (tmp_path / "keep-the-inode").touch()
-            os.link(victim, place + b"/f")
+            os.link(victim, written)
         elif trap == "fifo":
-            os.mkfifo(place + b"/f")
+            os.mkfifo(written)
         for attempt in (lambda: target.write_at(part, 0, b"data"), lambda: target.finish(part, entry())):
             with pytest.raises(TargetError):
                 attempt()
         target.discard(part)
         assert victim.read_bytes() == b"precious"
-        assert os.path.lexists(place + b"/f") == (trap != "gone")
+        assert os.path.lexists(written) == (trap != "gone")
+        assert not os.path.lexists(place + b"/f")
 
     def test_a_file_where_a_directory_is_expected(self, target: Target) -> None:
         target.write_whole(b"f", b"", entry())
@@ -465,7 +382,7 @@ class TestContent:
     def test_many_files_at_a_time(self, place: bytes) -> None:
         with Target.prepare(place) as target:
             before = count_open()
-            target._parts = OpenParts(target._directories, 3)
+            target._files._open = OpenParts(target._directories, 3)
             target._directories._limit = 2
             for i in range(4):
                 target.make_directory(b"d%d" % i)
@@ -555,7 +472,7 @@ class TestDirectories:
         assert target.not_set["times"] == 1
 
     def test_numbers_of_a_forged_manifest_are_counted(self, place: bytes) -> None:
-        with Target.prepare(place, owner=True) as target:
+        with Target.prepare(place, ownership=Ownership.NUMBERS) as target:
             target.make_directory(b"d")
             forged = {"uid": 1 << 63, "gid": 1 << 62, "mtime_ns": 1 << 120}
             target.note_directory(b"d", directory(**forged))
@@ -598,7 +515,7 @@ class TestOwners:
 
     @pytest.mark.skipif(not ROOT, reason="about what root does when told not to")
     def test_no_set_id_bits_for_the_wrong_owner(self, place: bytes) -> None:
-        with Target.prepare(place, owner=False) as target:
+        with Target.prepare(place, ownership=Ownership.NONE) as target:
             target.write_whole(b"f", b"", entry(mode=0o6755, uid=1234, gid=4321))
             target.write_whole(b"g", b"", entry(mode=0o6755))
             assert target.not_set == {"mode": 1}
@@ -608,7 +525,7 @@ class TestOwners:
 
     def test_what_may_not_be_set_is_counted_once(self, open_place: bytes) -> None:
         def restore() -> None:
-            with Target.prepare(open_place, owner=True) as target:
+            with Target.prepare(open_place, ownership=Ownership.NUMBERS) as target:
                 target.make_directory(b"d")
                 for i in range(5):
                     target.write_whole(b"d/%d" % i, b"", entry(mode=0o4755, uid=1))

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,9 @@ from chunkstore.errors import InvalidArgument, SourceError
 from chunkstore.format.entries import DIRECTORY, FIFO, FILE, SOCKET, SYMLINK, sort_key
 from chunkstore.tree.display import display_path
 from chunkstore.tree.reading import entry_of, is_same, is_unchanged, kind_of, open_source, read_link
+from chunkstore.tree.roots import MANY, ancestors, normalise_roots, recorded_roots
 from chunkstore.tree.spill import Runs
-from chunkstore.tree.walk import WalkedDirectory, ancestors, never, normalise_roots, walk
+from chunkstore.tree.walk import Directories, Here, WalkedDirectory, walk
 
 
 def fail(path: bytes, error: OSError) -> None:
@@ -60,6 +61,28 @@ def below(batches: Iterator[WalkedDirectory], base: bytes) -> list[bytes]:
     return found
 
 
+class Takes:
+    """The choice of what a function takes; keeps what it was asked."""
+
+    def __init__(self, takes: Callable[[bytes], bool]) -> None:
+        self._takes = takes
+        self.asked: list[bytes] = []
+        self.listed_at: list[tuple[int, bytes, bool]] = []
+
+    def listed(self, depth: int, path: bytes, fd: int, names: Sequence[bytes] | None) -> Here:
+        assert os.fstat(fd).st_ino == os.lstat(path).st_ino
+        assert names is None or sorted(os.listdir(path)) == names
+        self.listed_at.append((depth, path, names is None))
+        return Here(None, self._ask)
+
+    def directory(self, path: bytes, status: os.stat_result) -> Directories:
+        return Directories.ENTERED
+
+    def _ask(self, path: bytes, status: os.stat_result) -> bool:
+        self.asked.append(path)
+        return self._takes(path)
+
+
 class TestRoots:
     def test_relative_dotted_and_doubled_paths_become_plain(self) -> None:
         paths = [b"x/../y", b"./y/", b"/a//b", b"//c", b"/a/b/."]
@@ -87,6 +110,19 @@ class TestRoots:
     def test_ancestors(self) -> None:
         assert ancestors([b"/a/z", b"/a/b/c"]) == {b"/", b"/a", b"/a/b"}
         assert ancestors([b"/"]) == frozenset()
+
+    def test_many_roots_are_recorded_as_the_directory_above_them_all(self) -> None:
+        few = [b"/a/b/%d/x" % n for n in range(MANY)]
+        assert recorded_roots(few) == few
+        assert recorded_roots([*few, b"/a/b/c"]) == [b"/a/b"]
+        assert recorded_roots([*few, b"/a/bc"]) == [b"/a"]
+        assert recorded_roots([*few, b"/b"]) == [b"/"]
+
+    def test_more_roots_in_one_directory_than_fit_into_a_batch(self, tmp_path: Path) -> None:
+        base = make(tmp_path, *(f"{n}" for n in range(5000)), "d/f")
+        names = sorted(os.listdir(base))
+        found = below(walk([base + b"/" + name for name in names], on_error=fail), base)
+        assert found == [*names, b"d/f"]
 
     def test_walk_refuses_roots_that_are_not_plain(self) -> None:
         for roots in ([b"a"], [b"/a/"], [b"/a", b"/a/b"], [b"/a", b"/a"]):
@@ -118,7 +154,7 @@ class TestOrder:
 
     def test_root_slash_alone(self) -> None:
         top = {b"/" + name for name in os.listdir(b"/")}
-        batches = list(walk([b"/"], on_error=fail, skip=lambda path, status: path in top))
+        batches = list(walk([b"/"], on_error=fail, choice=Takes(lambda path: path not in top)))
         assert [(p, [name for name, _ in children]) for p, children in batches] == [(b"/", [b""])]
         first = next(b for b in walk([b"/"], on_error=lambda path, error: None) if b.children[0][0])
         assert first.parent == b"/"
@@ -278,20 +314,41 @@ def run_as_nobody(function: Callable[[], None]) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-class TestSkip:
-    def test_skipped_directories_are_not_entered(self, tmp_path: Path) -> None:
+class TestChoice:
+    def test_what_is_not_taken_is_not_entered_and_roots_are_not_asked(self, tmp_path: Path) -> None:
         base = make(tmp_path, "keep/f", "cache/x/y", "keep/cache")
-        asked = []
+        choice = Takes(lambda path: not path.endswith(b"/cache"))
+        assert below(walk([base], on_error=fail, choice=choice), base) == [b"keep", b"keep/f"]
+        assert choice.asked == [base + b"/" + p for p in (b"cache", b"keep", b"keep/cache", b"keep/f")]
+        assert choice.listed_at == [(0, base, False), (1, base + b"/keep", False)]
 
-        def skip(path: bytes, status: os.stat_result) -> bool:
-            asked.append(path)
-            return path.endswith(b"/cache")
+    def test_of_a_huge_directory_the_names_are_not_told(self, tmp_path: Path) -> None:
+        base = make(tmp_path, *(f"{n}" for n in range(20)), "d/f")
+        choice = Takes(lambda path: True)
+        found = below(walk([base], on_error=fail, choice=choice, spill_after=7, scratch=str(tmp_path.parent)), base)
+        assert len(found) == 22
+        assert choice.listed_at == [(0, base, True), (1, base + b"/d", False)]
 
-        assert below(walk([base], on_error=fail, skip=skip), base) == [b"keep", b"keep/f"]
-        assert asked == [base + b"/" + p for p in (b"cache", b"keep", b"keep/cache", b"keep/f")]
+    @pytest.mark.parametrize("spill_after", [1, 100])
+    def test_only_some_names(self, tmp_path: Path, spill_after: int) -> None:
+        class Only(Takes):
+            def listed(self, depth: int, path: bytes, fd: int, names: Sequence[bytes] | None) -> Here:
+                return Here(frozenset({b"b", b"d"}) if depth == 0 else None)
 
-    def test_never_skips_nothing(self, tmp_path: Path) -> None:
-        assert not never(b"/", os.lstat(tmp_path))
+        base = make(tmp_path, "a", "b", "c/f", "d/b", "d/e")
+        walked = walk([base], on_error=fail, choice=Only(bool), spill_after=spill_after, scratch=str(tmp_path.parent))
+        assert below(walked, base) == [b"b", b"d", b"d/b", b"d/e"]
+
+    def test_directories_are_left_out_or_recorded_alone(self, tmp_path: Path) -> None:
+        class Some(Takes):
+            def directory(self, path: bytes, status: os.stat_result) -> Directories:
+                return {b"out": Directories.LEFT_OUT, b"shut": Directories.CLOSED}.get(
+                    os.path.basename(path), Directories.ENTERED
+                )
+
+        base = make(tmp_path, "in/f", "out/f", "shut/f", "g")
+        choice = Some(lambda path: True)
+        assert below(walk([base], on_error=fail, choice=choice), base) == [b"g", b"in", b"shut", b"in/f"]
 
 
 class TestDepth:

@@ -1,0 +1,114 @@
+"""Content in the order in which it is wanted, in bounded memory.
+
+    steps -> windows, bounded by bytes and by steps -> fetched by pack -> put back into order
+
+One window spans many small files, so that their frames are fetched and opened once, and parts of large ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Generic, NamedTuple, TypeVar
+
+from chunkstore.errors import Damaged
+from chunkstore.ids import ID_SIZE, ChunkId
+from chunkstore.operations.fetching import Got, Want, fetch
+from chunkstore.repository.chunk_reader import ChunkReader
+from chunkstore.repository.manifest_reader import ManifestEntry, ManifestReader
+
+WINDOW_BYTES = 32 << 20
+"""Raw bytes that wait for their turn at most, one chunk more at worst."""
+WINDOW_STEPS = 8192
+
+T = TypeVar("T")
+_NOTHING = memoryview(b"")
+
+
+class Step(NamedTuple, Generic[T]):
+    """A chunk of content and its length; or, without a chunk, only a place in the order.
+
+    `weight`: bytes that `purpose` holds in memory, where they are more than a few hundred.
+    """
+
+    purpose: T
+    chunk_id: ChunkId | None = None
+    length: int = 0
+    weight: int = 0
+
+
+def content_of(reader: ChunkReader, manifest: ManifestReader, found: ManifestEntry) -> Iterator[tuple[ChunkId, int]]:
+    """The chunks of a file, in order, and their lengths, which add up to what its entry says; `Damaged` if not."""
+    entry = found.entry
+    size, offset = entry.content_size, 0
+    for ids in manifest.ids(found):
+        for at in range(0, len(ids), ID_SIZE):
+            chunk_id = ChunkId(ids[at : at + ID_SIZE])
+            # The length of a file's only chunk is checked when it is there; no look-up for small files.
+            length = size if entry.chunks == 1 else reader.length(chunk_id)
+            if offset + length > size:
+                raise Damaged("its chunks are longer than the file")
+            yield chunk_id, length
+            offset += length
+    if offset != size:
+        raise Damaged("its chunks are shorter than the file" if offset else "its entry has a size but no chunks")
+
+
+def in_order(
+    reader: ChunkReader,
+    steps: Iterable[Step[T]],
+    workers: int,
+    window_bytes: int = WINDOW_BYTES,
+    window_steps: int = WINDOW_STEPS,
+) -> Iterator[Got[T]]:
+    """All steps, in their order, each with its bytes, with none, or with the damage that its chunk has.
+
+    The `data` of a result is valid as long as it is held. An error of `steps` is raised after what came before it.
+    """
+    coming = iter(steps)
+    failed: list[Exception] = []
+    while not failed and (window := _window(coming, failed, window_bytes, window_steps)):
+        yield from _ordered(reader, window, workers)
+    if failed:
+        raise failed[0]
+
+
+def _window(coming: Iterator[Step[T]], failed: list[Exception], window_bytes: int, window_steps: int) -> list[Step[T]]:
+    window: list[Step[T]] = []
+    size = 0
+    try:
+        for step in coming:
+            window.append(step)
+            size += step.length + step.weight
+            if size >= window_bytes or len(window) >= window_steps:
+                break
+    except Exception as e:  # noqa: BLE001  raised again when its turn comes
+        failed.append(e)
+    return window
+
+
+def _ordered(reader: ChunkReader, window: list[Step[T]], workers: int) -> Iterator[Got[T]]:
+    """What comes before its turn waits, as a copy: a part of a frame would keep all of the frame in memory."""
+    wants = [Want(step.chunk_id, at, step.length) for at, step in enumerate(window) if step.chunk_id is not None]
+    waiting: dict[int, tuple[memoryview, Damaged | None]] = {}
+    turn = 0
+    for got in fetch(reader, wants, workers) if wants else ():
+        at = got.purpose
+        if at != _next_chunk(window, turn):
+            waiting[at] = memoryview(bytes(got.data)), got.damage
+            continue
+        for step in window[turn:at]:
+            yield Got(step.purpose, _NOTHING, None)
+        yield Got(window[at].purpose, got.data, got.damage)
+        turn = at + 1
+        while turn < len(window) and (window[turn].chunk_id is None or turn in waiting):
+            data, damage = waiting.pop(turn, (_NOTHING, None))
+            yield Got(window[turn].purpose, data, damage)
+            turn += 1
+    for step in window[turn:]:
+        yield Got(step.purpose, _NOTHING, None)
+
+
+def _next_chunk(window: list[Step[T]], turn: int) -> int:
+    while turn < len(window) and window[turn].chunk_id is None:
+        turn += 1
+    return turn
