@@ -10,6 +10,8 @@ import pytest
 
 from tests.command import Machine
 from tests.gnupg_home import GnupgHome, gnupg_home
+from tests.s3_server import Rclone, SeaweedFS, rclone, seaweedfs
+from tests.ssh_server import SshServer, ssh_server
 
 SMALL_CHUNKS = "pyfastcdc:1K,4K,16K"
 
@@ -32,6 +34,27 @@ def keys() -> Iterator[Keys]:
         fingerprint = private.make_key(f"The Owner <{mail}>")
         public.gpg("--import", data=private.public_key(fingerprint))
         yield Keys(private, public, fingerprint, mail, public.pinentry(None))
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[SeaweedFS]:
+    """A real S3 server that does all that is needed; its bucket is shared: use a prefix, or make a bucket."""
+    with seaweedfs() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def weak_s3() -> Iterator[Rclone]:
+    """A real S3 server without conditional writes, rights, versions and locks."""
+    with rclone() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    """A real SFTP server of whoever runs the tests; for tests that leave it running."""
+    with ssh_server(tmp_path_factory.mktemp("sshd") / "server") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

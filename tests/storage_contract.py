@@ -109,6 +109,10 @@ class StorageContract:
 
     many = 3000
     """How many objects the long listing has."""
+    fillers = 1
+    """How many threads store them: more where each takes a while."""
+    races = 5
+    """How many races there are for one name."""
 
     @pytest.fixture
     def storage(self, world: World) -> Storage:
@@ -301,12 +305,14 @@ class StorageContract:
         assert names(storage.list("a/")) == sorted(name for name in unsorted if name.startswith("a/"))
 
     def test_listing_of_many(self, storage: Storage) -> None:
-        expected = []
-        for number in range(self.many):
-            name = f"packs/{number % 7:02x}/{number:064x}"
-            storage.put_if_absent(name, b"x" * (number % 5))
-            expected.append(ObjectInfo(name, number % 5))
+        expected = [ObjectInfo(f"packs/{number % 7:02x}/{number:064x}", number % 5) for number in range(self.many)]
         expected.sort(key=lambda info: info.name)
+
+        def fill(part: Sequence[ObjectInfo]) -> None:
+            for info in part:
+                storage.put_if_absent(info.name, b"x" * info.size)
+
+        in_threads([lambda part=expected[start :: self.fillers]: fill(part) for start in range(self.fillers)])  # type: ignore[misc]
         assert list(storage.list("packs/")) == expected
         assert list(storage.list("packs/03/")) == [info for info in expected if "/03/" in info.name]
 
@@ -336,7 +342,7 @@ class StorageContract:
         assert names(world.storage.list("")) == sorted(contents)
 
     def test_put_if_absent_has_one_winner(self, world: World) -> None:
-        for turn in range(5):
+        for turn in range(self.races):
             name = f"snapshots/{turn}"
             winners: list[bytes] = []
 
@@ -351,7 +357,7 @@ class StorageContract:
             in_threads([lambda number=number: racer(number) for number in range(32)])  # type: ignore[misc]
             assert len(winners) == 1
             assert world.everything()[name] == winners[0]
-        assert len(world.everything()) == 5
+        assert len(world.everything()) == self.races
 
     def test_readers_never_see_a_torn_object(self, world: World) -> None:
         storage = world.storage

@@ -11,9 +11,11 @@ from chunkstore.storage.faulty import (
     SimulatedCrash,
     Verb,
 )
+from chunkstore.storage.limited import LimitedStorage
 from chunkstore.storage.local import LocalStorage
 from chunkstore.storage.location import open_storage
 from chunkstore.storage.memory import MemoryStorage
+from chunkstore.storage.options import StorageOptions, Waiting
 from chunkstore.storage.protocol import Buffer, ObjectInfo, Storage, check_name, check_prefix, check_range
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "Call",
     "Fault",
     "FaultyStorage",
+    "LimitedStorage",
     "LocalStorage",
     "MemoryStorage",
     "ObjectInfo",
@@ -30,7 +33,9 @@ __all__ = [
     "RecordingStorage",
     "SimulatedCrash",
     "Storage",
+    "StorageOptions",
     "Verb",
+    "Waiting",
     "check_name",
     "check_prefix",
     "check_range",

@@ -1,7 +1,8 @@
 """A directory as a storage: each object is a file at `<root>/<name>`, 0600, in directories of mode 0700.
 
 Files appear whole (see `publishing`); temporary ones live in `<root>/.tmp`, which no object's name can reach. On
-the file systems most people have, new objects need none, so that a crash leaves nothing behind.
+the file systems most people have, new objects need none, so that a crash leaves nothing behind; where it does, a later
+writer sweeps it out. Reading writes nothing: a root that is read-only, or somebody else's, will do.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from chunkstore.storage.publishing import (
     flush,
     make_directory,
     replace,
+    sweep,
 )
 
 WAYS: Final[tuple[Way, ...]] = (by_unnamed_file, by_link, by_rename)
@@ -57,6 +59,7 @@ class LocalStorage:
         self._ways = ways
         # Directories whose entries in their parents are known to be flushed.
         self._known_directories: set[str] = set()
+        self._swept = False
 
     @classmethod
     def create(cls, root: str | os.PathLike[str], *, durable: bool = True) -> LocalStorage:
@@ -81,6 +84,7 @@ class LocalStorage:
         with _explained(path), self._target(name) as target:
             replace(target, data)
             self._flush_directory(target.directory)
+            self._sweep(target)
 
     def put_if_absent(self, name: str, data: Buffer) -> bool:
         check_name(name)
@@ -88,6 +92,8 @@ class LocalStorage:
             created = self._publish(target, data)
             # Also when it was there: whoever made it may not have come this far, and the caller relies on it.
             self._flush_directory(target.directory)
+            if created:
+                self._sweep(target)
             return created
 
     def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
@@ -138,6 +144,14 @@ class LocalStorage:
             self._ways = ways[position:]
             return created
         raise _NoWay(f"{self._root}: this file system can not create files without replacing others")
+
+    def _sweep(self, target: Target) -> None:
+        """Once, after the first file that was written: its time is the file system's own."""
+        if self._swept:
+            return
+        self._swept = True
+        with suppress(OSError):
+            sweep(target.temporary, os.stat(target.name, dir_fd=target.directory).st_mtime)
 
     @contextmanager
     def _target(self, name: str) -> Iterator[Target]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from chunkstore.errors import InvalidArgument
 
@@ -62,6 +62,50 @@ class Storage(Protocol):
 
     def delete(self, name: str) -> None:
         """Make sure that there is no object of this name."""
+
+
+@runtime_checkable
+class DeletesMany(Protocol):
+    """A storage that can delete many objects in one request."""
+
+    def delete_many(self, names: Iterable[str]) -> None:
+        """Make sure that there are no objects of these names. After an error some of them may be gone."""
+
+
+def delete_many(storage: Storage, names: Iterable[str]) -> None:
+    """Delete all of `names`: together where the storage knows how to, else one by one. Errors as of `delete`."""
+    if isinstance(storage, DeletesMany):
+        storage.delete_many(names)
+        return
+    for name in names:
+        storage.delete(name)
+
+
+@runtime_checkable
+class LocksObjects(Protocol):
+    """A storage that can keep objects from being deleted or replaced, by anybody, until a time it knows itself."""
+
+    def extend_retention(self, name: str, until: float) -> None:
+        """Lock an object at least until then (seconds since 1970); one that is locked for longer stays so."""
+
+    def locked_until(self, name: str) -> float | None:
+        """Until when an object is locked, in seconds since 1970; None when it is not."""
+
+
+def extend_retention(storage: Storage, name: str, until: float) -> None:
+    """See `LocksObjects`; InvalidArgument where the storage has no locks."""
+    _locking(storage).extend_retention(name, until)
+
+
+def locked_until(storage: Storage, name: str) -> float | None:
+    """See `LocksObjects`; None where the storage has no locks."""
+    return storage.locked_until(name) if isinstance(storage, LocksObjects) else None
+
+
+def _locking(storage: Storage) -> LocksObjects:
+    if not isinstance(storage, LocksObjects):
+        raise InvalidArgument(f"{storage.location}: this kind of storage can not lock objects against deletion")
+    return storage
 
 
 def is_name(text: str) -> bool:

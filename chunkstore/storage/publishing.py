@@ -6,6 +6,10 @@
 | `by_link` | hard links (NFS, APFS, SMB ...) | a temporary file |
 | `by_rename` | renameat2(RENAME_NOREPLACE) on Linux, renameatx_np(RENAME_EXCL) on macOS (vfat, exFAT ...) | a temporary file |
 
+After a power cut a file whose publication had returned is there, whole, as far as the file system and the drive keep what
+fsync promises; one whose publication had not is there whole or not at all on file systems with a journal (ext4, xfs,
+btrfs, APFS). Those without one (vfat, exFAT) may lose more, and want their own check after a power cut.
+
 Opening with O_EXCL and writing afterwards is none of them: others would see the file before it is whole, and a
 crash would leave half of it under its name for ever.
 """
@@ -15,6 +19,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +33,9 @@ _DIRECTORY_MODE: Final = 0o700
 
 _RENAME_NOREPLACE: Final = 1  # linux/fs.h
 _RENAME_EXCL: Final = 4  # sys/stdio.h of macOS
+
+_TEMPORARY_NAME: Final = re.compile("[0-9a-f]{32}")
+_LITTER_AGE_SECONDS: Final = 86400
 
 # What kernels and file systems answer when they do not know a call or a flag.
 _NOT_SUPPORTED: Final = frozenset((errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL))
@@ -93,6 +101,22 @@ def replace(target: Target, data: Buffer) -> None:
     """Fill a temporary file, then rename it, over an existing one if there is one. A crash may leave it behind."""
     with _temporary_file(target, data) as path:
         os.replace(path, target.name, dst_dir_fd=target.directory)
+
+
+def sweep(temporary: str, now: float) -> None:
+    """Remove the temporary files of writers that crashed: those that were last written more than a day before `now`.
+
+    `now` is told by the file system itself, as the time of a file that was just written: no clock of ours counts. A writer
+    has its file for seconds. One that was held up for a day finds it gone and fails; what has got its name stays.
+    """
+    # What a link in its place points to is none of ours to remove.
+    directory = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        for name in filter(_TEMPORARY_NAME.fullmatch, os.listdir(directory)):
+            if os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime < now - _LITTER_AGE_SECONDS:
+                os.unlink(name, dir_fd=directory)
+    finally:
+        os.close(directory)
 
 
 def flush(descriptor: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +17,12 @@ from chunkstore.storage import (
     MemoryStorage,
     RecordingStorage,
     Storage,
+    StorageOptions,
+    Waiting,
     open_storage,
 )
+from chunkstore.storage.location import S3Place, parse_s3
+from chunkstore.storage.options import NO_OPTIONS
 from chunkstore.storage.publishing import (
     NotSupported,
     Target,
@@ -25,6 +31,8 @@ from chunkstore.storage.publishing import (
     by_rename,
 )
 from tests.storage_contract import StorageContract, World
+
+WAITING = Waiting(clock=lambda: 0.0, sleep=lambda seconds: None, random=lambda: 0.5)
 
 
 def files_below(root: Path) -> dict[str, bytes]:
@@ -144,17 +152,120 @@ def test_opening_makes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("scheme", ["s3", "sftp", "S3"])
-def test_schemes_that_are_planned(scheme: str) -> None:
-    with pytest.raises(
-        InvalidArgument, match=r"not supported yet by this version; give a path or file:///path"
-    ) as caught:
-        open_storage(f"{scheme}://user:secret@host/path")
-    assert "secret" not in str(caught.value)
+@pytest.mark.parametrize(
+    ("rest", "bucket", "prefix"),
+    [
+        ("bucket", "bucket", ""),
+        ("bucket/", "bucket", ""),
+        ("my.bucket-1/backup", "my.bucket-1", "backup/"),
+        ("bucket//a///b/", "bucket", "a/b/"),
+        ("bucket/Früher & jetzt/%41", "bucket", "Früher & jetzt/%41/"),
+        ("bucket/user@host:1/x", "bucket", "user@host:1/x/"),
+    ],
+)
+def test_buckets_and_prefixes(rest: str, bucket: str, prefix: str) -> None:
+    assert parse_s3(rest) == S3Place(bucket, prefix)
 
 
 @pytest.mark.parametrize(
-    "url", ["", "http://user:secret@host/", "file://", "file://host/secret", "file:///a%00secret", "a\0secret"]
+    ("rest", "reason"),
+    [
+        ("", "name of a bucket"),
+        ("/prefix", "name of a bucket"),
+        ("ab", "name of a bucket"),
+        ("a" * 64, "name of a bucket"),
+        ("Bucket", "name of a bucket"),
+        ("under_score", "name of a bucket"),
+        ("-bucket", "name of a bucket"),
+        ("bucket.", "name of a bucket"),
+        ("two..dots", "name of a bucket"),
+        ("bücket", "name of a bucket"),
+        ("bucket\n", "name of a bucket"),
+        ("key:secret@bucket/prefix", "no credentials in the URL"),
+        ("localhost:9000/bucket", "--endpoint-url"),
+        ("bucket/prefix?versionId=secret", "no \\? and no #"),
+        ("bucket/prefix#secret", "no \\? and no #"),
+        ("bucket/../secret", r"no \. or \.\."),
+        ("bucket/./secret", r"no \. or \.\."),
+        ("bucket/secret\n", "control characters"),
+        ("bucket/secret\udcff", "UTF-8"),
+        ("bucket/" + "secret/" * 200, "no room"),
+    ],
+)
+def test_what_is_no_bucket(rest: str, reason: str) -> None:
+    with pytest.raises(InvalidArgument, match=reason) as caught:
+        open_storage(f"s3://{rest}", waiting=WAITING)
+    assert "secret" not in str(caught.value)
+
+
+def test_options_for_s3_mean_nothing_elsewhere(tmp_path: Path) -> None:
+    for options in (StorageOptions(region="x"), StorageOptions(verify_tls=False), StorageOptions(retention_days=1)):
+        for url in (str(tmp_path), f"file://{tmp_path}", "sftp://host/path"):
+            with pytest.raises(InvalidArgument, match="only s3://"):
+                open_storage(url, options=options, waiting=WAITING)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"limit_upload": 0},
+        {"limit_download": -1},
+        {"connections": 0},
+        {"connections": 65},
+        {"addressing_style": "sideways"},
+        {"retention_days": 0},
+    ],
+)
+def test_options_that_make_no_sense(values: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument):
+        StorageOptions(**values)
+
+
+def test_who_has_to_wait_must_know_how(tmp_path: Path) -> None:
+    for url, options in (("s3://bucket", NO_OPTIONS), (str(tmp_path), StorageOptions(limit_upload=1))):
+        with pytest.raises(InvalidArgument, match="told how to wait"):
+            open_storage(url, options=options)
+
+
+MISSING = """
+import importlib.abc, sys
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in ("boto3", "botocore", "paramiko"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+from chunkstore.storage import Waiting, open_storage
+from chunkstore.errors import InvalidArgument
+open_storage(sys.argv[1], create=True).put("a", b"1")
+for url in ("s3://bucket", "sftp://host/path"):
+    try:
+        open_storage(url, waiting=Waiting(lambda: 0, print, lambda: 0))
+    except InvalidArgument as error:
+        print(error)
+"""
+
+
+def test_libraries_are_imported_where_they_are_needed_and_may_be_missing(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", MISSING, str(tmp_path)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == [
+        "s3:// needs boto3, which is not installed: pip install boto3",
+        "sftp:// needs paramiko, which is not installed: pip install 'chunkstore[sftp]'",
+    ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "http://user:secret@host/",
+        "s3:/bucket/\0",
+        "ftp://host",
+        "file://",
+        "file://host/secret",
+        "file:///a%00secret",
+        "a\0secret",
+    ],
 )
 def test_what_is_no_place(url: str) -> None:
     with pytest.raises(InvalidArgument, match=r"file:///path"):

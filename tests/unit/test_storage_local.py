@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from random import Random
 import pytest
 
 from chunkstore.errors import ObjectMissing, StorageFull, StorageUnreachable
-from chunkstore.storage import LocalStorage
+from chunkstore.storage import Buffer, LocalStorage, local, publishing
 from chunkstore.storage.local import WAYS
 from chunkstore.storage.publishing import NotSupported, Target, Way, by_link, by_rename, by_unnamed_file
 
@@ -359,6 +360,156 @@ def test_a_killed_writer_leaves_whole_objects_only(tmp_path: Path, way: Way) -> 
         assert len(litter) <= 1
         storage.put("sessions/1", b"next run")
         assert storage.get("sessions/1") == b"next run"
+
+
+# Litter
+
+
+DAY = 86400
+
+
+def litter(root: Path, name: str, age: float) -> Path:
+    """A file that somebody left in the directory for temporary files, so many seconds ago."""
+    path = root / ".tmp" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"half of an obj")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_the_next_writer_sweeps_out_what_crashed_writers_left(tmp_path: Path, way: Way) -> None:
+    root = LocalStorage.create(tmp_path / "store").location
+    old, young = litter(Path(root), "a" * 32, 1.1 * DAY), litter(Path(root), "b" * 32, 0.9 * DAY)
+    foreign = litter(Path(root), "notes.txt", 100 * DAY)
+    storage = LocalStorage(root, ways=(way,))
+    assert list(storage.list("")) == []
+    with pytest.raises(ObjectMissing):
+        storage.get("a")
+    assert old.exists(), "readers leave all as it is"
+    storage.put("a", b"1")
+    assert not old.exists()
+    assert young.exists()
+    assert foreign.exists()
+
+
+def test_who_replaces_sweeps_too_and_each_once(tmp_path: Path) -> None:
+    LocalStorage(tmp_path).put("sessions/1", b"1")
+    old = litter(tmp_path, "a" * 32, 2 * DAY)
+    storage = LocalStorage(tmp_path)
+    assert storage.put_if_absent("sessions/1", b"2") is False
+    assert old.exists(), "nothing was written yet that would tell the time"
+    storage.put("sessions/1", b"3")
+    assert not old.exists()
+    old = litter(tmp_path, "a" * 32, 2 * DAY)
+    storage.put("sessions/1", b"4")
+    assert old.exists()
+
+
+def test_files_of_others_behind_a_link_are_not_swept(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    other = litter(tmp_path, "c" * 32, 5 * DAY).rename(tmp_path / "elsewhere" / ("c" * 32))
+    (tmp_path / "store" / ".tmp").symlink_to(tmp_path / "elsewhere")
+    LocalStorage(tmp_path / "store").put("a", b"1")
+    assert other.exists()
+
+
+def test_a_writer_that_was_taken_for_dead_fails_and_promises_nothing(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path, ways=(by_link,))
+    storage.put("a", b"1")
+    real = os.link
+
+    def link(*arguments: object, **options: object) -> None:
+        for path in (tmp_path / ".tmp").iterdir():
+            path.unlink()
+        real(*arguments, **options)  # type: ignore[arg-type]
+
+    os.link = link  # type: ignore[assignment]
+    try:
+        with pytest.raises(StorageUnreachable):
+            storage.put_if_absent("b", b"2")
+    finally:
+        os.link = real
+    assert [info.name for info in storage.list("")] == ["a"]
+    assert storage.put_if_absent("b", b"2") is True
+
+
+# A file system without hard links
+
+
+@pytest.fixture
+def vfat(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of the kind that USB sticks have."""
+    make = shutil.which("mkfs.vfat", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if make is None:
+        pytest.skip("needs mkfs.vfat (dosfstools)")
+    image, root = tmp_path / "image", tmp_path / "stick"
+    root.mkdir()
+    with image.open("wb") as file:
+        file.truncate(16 * MIB)
+    subprocess.run([make, str(image)], check=True, capture_output=True)
+    if not mount("-o", "loop", "-t", "vfat", str(image), str(root)):
+        pytest.skip("can not mount a vfat: needs root and a kernel that has it")
+    try:
+        yield root
+    finally:
+        subprocess.run(["umount", str(root)], check=True)
+
+
+def keeps_what_it_promises(storage: LocalStorage) -> None:
+    assert storage.put_if_absent("packs/ab/1", b"1" * 70_000) is True
+    assert storage.put_if_absent("packs/ab/1", b"other") is False
+    storage.put("sessions/1", b"2")
+    storage.put("sessions/1", b"3")
+    assert [(info.name, info.size) for info in storage.list("")] == [("packs/ab/1", 70_000), ("sessions/1", 1)]
+    assert storage.get("sessions/1") == b"3"
+    storage.delete("packs/ab/1")
+    assert [info.name for info in storage.list("")] == ["sessions/1"]
+
+
+def test_a_file_system_without_hard_links(vfat: Path) -> None:
+    keeps_what_it_promises(LocalStorage(vfat / "repository", create=True))
+    assert os.listdir(vfat / "repository" / ".tmp") == []
+
+
+def test_renaming_is_enough(tmp_path: Path) -> None:
+    """What is left on vfat, on a file system that has more."""
+
+    def without_links(target: Target, data: Buffer) -> bool:
+        raise NotSupported
+
+    try:
+        keeps_what_it_promises(LocalStorage(tmp_path, ways=(without_links, by_rename)))
+    except StorageUnreachable as error:
+        if "can not create files without replacing" not in str(error):
+            raise
+        pytest.skip("the file system of temporary files can not rename without replacing")
+    assert os.listdir(tmp_path / ".tmp") == []
+
+
+def test_directories_are_flushed_into_their_parents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order that a power cut asks for: the file before its name, each new directory in its parent."""
+    flushed: list[str] = []
+    real = publishing.flush
+
+    def flush(descriptor: int) -> None:
+        real(descriptor)
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    if not os.path.exists("/proc/self/fd"):
+        pytest.skip("needs /proc")
+    monkeypatch.setattr(publishing, "flush", flush)
+    monkeypatch.setattr(local, "flush", flush)
+    root = tmp_path / "new" / "store"
+    storage = LocalStorage(root, create=True, ways=(by_link,))
+    storage.put_if_absent("packs/ab/1", b"1")
+    *directories, file, last = flushed
+    assert directories == [str(tmp_path), str(tmp_path / "new"), str(root), str(root / "packs")]
+    assert os.path.dirname(file) == str(root / ".tmp")
+    assert last == str(root / "packs" / "ab")
+    flushed.clear()
+    storage.delete("packs/ab/1")
+    assert flushed == [str(root / "packs" / "ab")]
 
 
 def test_errors_name_their_cause(tmp_path: Path) -> None:
