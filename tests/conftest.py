@@ -12,6 +12,22 @@ from tests.command import Machine
 from tests.gnupg_home import GnupgHome, gnupg_home
 from tests.s3_server import Rclone, SeaweedFS, rclone, seaweedfs
 from tests.ssh_server import SshServer, ssh_server
+from tests.storages import Fresh, fresh_places, local_places, s3_places, sftp_places
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--exhaustive", action="store_true", help="with what takes minutes: every fault, weaker servers")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is marked `exhaustive` is left out, and counted as such, unless it is asked for or named by its path."""
+    if config.getoption("--exhaustive") or any("::" in argument or ".py" in argument for argument in config.args):
+        return
+    left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
+
 
 SMALL_CHUNKS = "pyfastcdc:1K,4K,16K"
 
@@ -55,6 +71,29 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
     """A real SFTP server of whoever runs the tests; for tests that leave it running."""
     with ssh_server(tmp_path_factory.mktemp("sshd") / "server") as server:
         yield server
+
+
+@pytest.fixture(name="local_places", scope="session")
+def _local_places() -> Iterator[Fresh]:
+    with local_places() as fresh:
+        yield fresh
+
+
+@pytest.fixture(name="s3_places", scope="session")
+def _s3_places(seaweed: SeaweedFS) -> Fresh:
+    return s3_places(seaweed)
+
+
+@pytest.fixture(name="sftp_places", scope="session")
+def _sftp_places(sshd: SshServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fresh]:
+    with sftp_places(sshd, tmp_path_factory.mktemp("sftp") / "home") as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def fresh(request: pytest.FixtureRequest) -> Fresh:
+    """Gives places for storages where nothing is yet: in memory, or of the kinds that the test is marked with."""
+    return fresh_places(getattr(request, "param", "memory"), request)
 
 
 @pytest.fixture(scope="session")

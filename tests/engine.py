@@ -1,13 +1,14 @@
 """A small world for tests of the engine: repositories without gpg, trees, snapshots, restores, a look behind the storage.
 
 As a program (`python -m tests.engine VERB LOCATION BASE PATH ...`) it does one thing in a process of its own, which can
-be killed or whose memory can be measured. It says `begin` when it starts to work, then `result`, then `peak KIB`.
+be killed or whose memory can be measured. LOCATION is a path or a URL. It says `begin` when it starts to work, then `result`, then `peak KIB`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 import os
 import random
 import shutil
@@ -17,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -60,9 +62,10 @@ from chunkstore.repository.index_sync import sync_index
 from chunkstore.repository.local_index import LocalIndex, open_local_index
 from chunkstore.repository.places import Places
 from chunkstore.repository.repository import Repository, Surroundings, never_stop, open_repository
-from chunkstore.storage import LocalStorage, MemoryStorage, ObjectInfo, Storage
+from chunkstore.storage import LocalStorage, MemoryStorage, ObjectInfo, Storage, StorageOptions, Waiting, open_storage
 from chunkstore.storage.protocol import Buffer
 from chunkstore.storage.publishing import by_link
+from chunkstore.storage.ssh_options import SshOptions
 from chunkstore.tree.target import Target
 
 KIB = 1024
@@ -324,12 +327,17 @@ def edit_tree(root: Path, seed: int) -> None:
 # -- storages
 
 
-def clone(storage: Storage) -> MemoryStorage:
-    """Another storage with the same objects."""
-    copy = MemoryStorage()
+def clone(storage: Storage, into: Storage | None = None) -> Storage:
+    """Another storage with the same objects: one in memory, or an empty one that is given."""
+    copy = MemoryStorage() if into is None else into
     for info in storage.list(""):
         copy.put(info.name, storage.get(info.name))
     return copy
+
+
+def waiting() -> Waiting:
+    """Patience with a server: real time, short pauses."""
+    return Waiting(time.monotonic, time.sleep, lambda: 0.1, now=time.time)
 
 
 def listed(storage: Storage, prefix: str = "") -> list[str]:
@@ -574,11 +582,24 @@ def run_apart(*arguments: object) -> tuple[str, int]:
 
 
 class Starter:
-    """A process that starts others, which have their imports behind them; to be killed in the midst of their work."""
+    """A process that starts others, which have their imports behind them; to be killed in the midst of their work.
+
+    `environment`: what they know besides ours; `modules`: what they will need besides this one.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None, modules: Sequence[str] = ()) -> None:
+        self._environment = environment or {}
+        self._modules = modules
 
     def __enter__(self) -> Starter:
         self._process = subprocess.Popen(
-            command("serve"), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            command("serve", *self._modules),
+            cwd=ROOT,
+            env={**os.environ, **self._environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
         )
         return self
 
@@ -604,7 +625,9 @@ class Starter:
         raise AssertionError(f"the starter is gone and never said {what}")
 
 
-def _serve() -> None:
+def _serve(*modules: str) -> None:
+    for module in modules:
+        importlib.import_module(module)
     for line in sys.stdin:
         pid = os.fork()
         if not pid:
@@ -632,8 +655,18 @@ def local_client(location: Path, base: Path, workers: int, *, temporary_files: b
     return Client(storage, base, workers=workers, random_bytes=os.urandom)
 
 
+def remote_client(url: str, base: Path, workers: int) -> Client:
+    """On S3 or SFTP, with the keys of the environment or of the home directory that it names."""
+    ssh = SshOptions(os.environ["HOME"], "nobody", system_files=False)
+    storage = open_storage(url, create=True, options=StorageOptions(ssh=ssh), waiting=waiting())
+    return Client(storage, base, workers=workers, random_bytes=os.urandom)
+
+
 def _main(verb: str, location: str, base: str, path: str, workers: str, *options: str) -> None:
-    client = local_client(Path(location), Path(base), int(workers), temporary_files="temporary-files" in options)
+    if "://" in location:
+        client = remote_client(location, Path(base), int(workers))
+    else:
+        client = local_client(Path(location), Path(base), int(workers), temporary_files="temporary-files" in options)
     if "default-sizes" in options:
         client = client.but(packs_per_index_object=WriteOptions().packs_per_index_object)
     if "kill-yourself" in options:  # the first time that somebody asks whether to stop, in the midst of the walk
@@ -658,4 +691,4 @@ def _digest(client: Client, path: bytes) -> str:
 
 
 if __name__ == "__main__":
-    _serve() if sys.argv[1] == "serve" else _main(*sys.argv[1:])
+    _serve(*sys.argv[2:]) if sys.argv[1] == "serve" else _main(*sys.argv[1:])

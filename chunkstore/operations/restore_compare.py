@@ -66,7 +66,13 @@ def judge(entry: Entry, there: os.stat_result | None, overwrite: Overwrite) -> V
     if not is_of_kind(entry.kind, there):
         return Verdict.MAKE
     same = entry.kind == FILE and there.st_size == entry.size and is_same_time(there.st_mtime_ns, entry.mtime_ns)
+    same = same and not has_strange_names(entry, there)
     return Verdict.SAME if same and overwrite is Overwrite.IF_CHANGED else Verdict.COMPARE
+
+
+def has_strange_names(entry: Entry, there: os.stat_result) -> bool:
+    """Whether a file has further names that the snapshot does not give it: what one is written to, the others show."""
+    return entry.link is None and there.st_nlink > 1
 
 
 def is_same_time(on_disk: int, stored: int) -> bool:

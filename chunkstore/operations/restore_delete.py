@@ -14,6 +14,7 @@ from chunkstore.operations.selection import Inside, Placed, Taking
 from chunkstore.tree.display import display_path
 from chunkstore.tree.listing import sorted_names
 from chunkstore.tree.problems import target_error
+from chunkstore.tree.removal import is_same_mount
 from chunkstore.tree.spill import Runs
 from chunkstore.tree.target import Target
 
@@ -107,10 +108,26 @@ class Deletion:
             self._batch = []
 
     def _all(self) -> Iterator[bytes]:
-        """The topmost paths that the snapshot does not have and the rules take or take some of."""
+        """The topmost paths that the snapshot does not have, on the target's own file system."""
         self._found.add(self._batch)
         self._batch = []
-        return self._found.in_order()
+        parent, here = None, True
+        for each in self._found.in_order():
+            above = each.rpartition(b"/")[0]
+            if above != parent:
+                parent, here = above, self._is_here(above)
+            if here:
+                yield each
+
+    def _is_here(self, relative: bytes) -> bool:
+        """Whether a directory is of the target's own file system: what is mounted in it is nobody's to empty.
+
+        The snapshot may well have the directory: an empty one, when it was made with --one-file-system.
+        """
+        try:
+            return is_same_mount(self._on_disk(relative), self._place)
+        except OSError:
+            return True  # who removes what is in it will say why that can not be
 
     def _names(self, relative: bytes) -> Iterator[bytes]:
         """What is in a directory, read before the first name comes."""

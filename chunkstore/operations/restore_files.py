@@ -12,7 +12,7 @@ from itertools import chain
 
 from chunkstore.errors import Damaged, TargetError
 from chunkstore.operations.fetching import Got, Want
-from chunkstore.operations.restore_compare import Chunk, Contents, Looks, Verdict, judge, read_chunk
+from chunkstore.operations.restore_compare import Chunk, Contents, Looks, Verdict, has_strange_names, judge, read_chunk
 from chunkstore.operations.restore_report import Report
 from chunkstore.operations.restore_underway import File, FileWant, Left
 from chunkstore.operations.selection import Placed
@@ -21,6 +21,8 @@ from chunkstore.tree.existing import ExistingFile
 from chunkstore.tree.overwriting import Overwrite
 from chunkstore.tree.problems import TargetFull
 from chunkstore.tree.target import Target
+
+_WORTH_A_HOLE = 64 << 10
 
 
 class Files:
@@ -172,7 +174,10 @@ class Files:
         return self._contents.holds(Left(self._target, part), file.layout, chunk)
 
     def _has_holes(self, existing: ExistingFile, file: File) -> bool:
+        """Whether there are zeros where the file is to have holes, and holes where that saves something."""
         try:
+            if existing.is_full and any(length >= _WORTH_A_HOLE for _, length in file.layout.holes()):
+                return False
             return all(existing.has_zeros(offset, length) for offset, length in file.layout.holes())
         except OSError:
             return False
@@ -241,6 +246,8 @@ class Files:
         """Leave the content of a file as it is, and set its attributes; False where these can not be set."""
         relative, found = file.placed.relative, file.placed.found
         there = self._target.status(relative)
+        if there is not None and has_strange_names(found.entry, there):
+            return False
         same = there is not None and self._looks.are_same(there, found.entry, found.owners)
         if not self._target.refresh(relative, found.entry, found.owners):
             return False

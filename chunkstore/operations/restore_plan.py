@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -10,7 +11,7 @@ from chunkstore.errors import Damaged, TargetError
 from chunkstore.format.entries import DIRECTORY, FILE, SOCKET, SYMLINK
 from chunkstore.format.extents import Layout
 from chunkstore.format.records import SnapshotRecord
-from chunkstore.operations.restore_compare import Contents, Looks, Verdict, judge
+from chunkstore.operations.restore_compare import Contents, Looks, Verdict, has_strange_names, judge
 from chunkstore.operations.restore_delete import Deletion
 from chunkstore.operations.restore_links import Links, judge_link
 from chunkstore.operations.restore_values import EVERYTHING, Action, Restored, RestoreOptions, Step
@@ -149,9 +150,9 @@ class _Planning:
         elif verdict is Verdict.SAME:
             self.tell(Action.UNCHANGED if same else Action.ATTRIBUTES, placed.relative)
         else:
-            self._compare(placed, same)
+            self._compare(placed, here, same)
 
-    def _compare(self, placed: Placed, same: bool) -> None:
+    def _compare(self, placed: Placed, here: os.stat_result, same: bool) -> None:
         entry = placed.found.entry
         existing = self._there.read_existing(placed.relative)
         if existing is None:
@@ -159,7 +160,8 @@ class _Planning:
             return
         with closing(existing):
             fetched = self._differing(placed, existing)
-            if entry.size == existing.size and not fetched:
+            strange = has_strange_names(entry, here)
+            if entry.size == existing.size and not fetched and not strange:
                 self.tell(Action.UNCHANGED if same else Action.ATTRIBUTES, placed.relative)
             else:
                 self.tell(Action.UPDATE, placed.relative, fetched)

@@ -161,7 +161,7 @@ class S3Storage:
             self.stat(name)
             return b""
         if offset == 0 and length is None:
-            return self._got(name, Body(0, None), ChecksumMode="ENABLED")
+            return self._got(name, Body(0, None))
         end = "" if length is None or offset + length > _FAR else str(offset + length - 1)
         try:
             return self._got(name, Body(min(offset, _FAR), length), Range=f"bytes={min(offset, _FAR)}-{end}")

@@ -61,13 +61,23 @@ def _make(options: StorageOptions, style: str, read_timeout: float) -> Any:
         max_pool_connections=max(options.connections, 10),
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
     )
-    return session.client(
+    client = session.client(
         "s3",
         endpoint_url=options.endpoint_url,
         region_name=session.region_name or _ANY_REGION,
         verify=options.verify_tls and (options.ca_bundle or None),
         config=config,
     )
+    client.meta.events.register("before-call.s3.GetObject", _ask_for_checksum)
+    return client
+
+
+def _ask_for_checksum(params: dict[str, Any], **_: object) -> None:
+    """Have a GET answered with the checksum of the whole object, if there is one; `s3_reading` compares.
+
+    By the parameter for it botocore would compare as well, but it fails on answers 5xx that have a checksum.
+    """
+    params["headers"]["x-amz-checksum-mode"] = "ENABLED"
 
 
 def _is_aws(endpoint: str) -> bool:

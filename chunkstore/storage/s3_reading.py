@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,6 +29,7 @@ def read_body(answer: Mapping[str, Any], wanted: Body, where: str) -> bytes:
         if said is None:
             content: bytes = stream.read()
             _expect(len(content) == answer["ContentLength"], f"{where}: the answer broke off")
+            _compare(content, answer.get("ChecksumSHA256"), where)
             end = None if wanted.length is None else wanted.offset + wanted.length
             # A server that knows no ranges sends all.
             return content[wanted.offset : end] if wanted.offset or end is not None else content
@@ -34,6 +37,13 @@ def read_body(answer: Mapping[str, Any], wanted: Body, where: str) -> bytes:
         content = stream.read(size + 1)
     _expect(len(content) == size, f"{where}: the answer broke off")
     return content
+
+
+def _compare(content: bytes, checksum: str | None, where: str) -> None:
+    """With the checksum that was uploaded with the object, where the server has kept it."""
+    if checksum is not None and "-" not in checksum:  # with a hyphen it is one of the parts' checksums
+        same = b64encode(hashlib.sha256(content).digest()).decode() == checksum
+        _expect(same, f"{where}: the answer was damaged on its way")
 
 
 def _size_of_range(said: str, wanted: Body, where: str) -> int:

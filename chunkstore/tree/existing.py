@@ -32,6 +32,11 @@ class ExistingFile:
         """Whether so many bytes from `offset` on read as zeros; holes are passed over. Raises `OSError`."""
         return has_zeros(self._fd, offset, length)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it takes as much space as its size says, so that it has no hole worth the name."""
+        return os.fstat(self._fd).st_blocks * 512 >= self.size
+
     def drop_cache(self) -> None:
         """Have what is read from now on come from the disk, as far as the system lets us. Raises `OSError`."""
         os.fdatasync(self._fd)

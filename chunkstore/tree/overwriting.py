@@ -13,6 +13,7 @@ from typing import TypeVar
 from chunkstore.errors import TargetError
 from chunkstore.tree.directories import Directories
 from chunkstore.tree.inode_flags import is_sealed
+from chunkstore.tree.pinned import unlock_directory
 from chunkstore.tree.problems import in_the_way, target_error
 from chunkstore.tree.removal import Removed, remove_tree
 from chunkstore.tree.temporary_names import Claims
@@ -114,6 +115,7 @@ class Places:
                 os.mkdir(name, mode, dir_fd=directory)
                 return None
             except FileExistsError:
+                unlock_directory(name, directory)
                 fd = self._directories.open_existing(relative)
             if fd is None:
                 if self._overwrite not in (Overwrite.ALWAYS, Overwrite.IF_CHANGED) and not self._may_delete:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _PINNED = getattr(os, "O_PATH", 0) | os.O_NOFOLLOW | os.O_CLOEXEC
 CAN_PIN = hasattr(os, "O_PATH") and os.path.isdir("/proc/self/fd")
@@ -25,3 +26,14 @@ def pinned(name: bytes, directory: int) -> Iterator[tuple[bytes, os.stat_result]
         yield b"/proc/self/fd/%d" % fd, os.fstat(fd)
     finally:
         os.close(fd)
+
+
+def unlock_directory(name: bytes, directory: int) -> None:
+    """Give ourselves all rights in a directory of ours that took them from us, as far as the system lets us."""
+    with suppress(OSError):
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o700 == 0o700 or status.st_uid != os.geteuid():
+            return
+        with pinned(name, directory) as (path, now):
+            if stat.S_ISDIR(now.st_mode):
+                os.chmod(path, stat.S_IMODE(now.st_mode) | 0o700)

@@ -14,6 +14,7 @@ from chunkstore.tree.display import display_path
 from chunkstore.tree.inode_flags import is_sealed
 from chunkstore.tree.pinned import pinned
 from chunkstore.tree.problems import in_the_way, target_error
+from chunkstore.tree.reading import open_directory_at
 from chunkstore.tree.writing import make_writable
 
 _DEPTH = 40
@@ -101,6 +102,19 @@ def is_mount(name: bytes, directory: int) -> bool:
         return _mount(fd) != _mount(directory)
     finally:
         os.close(fd)
+
+
+def is_same_mount(one: bytes, other: bytes) -> bool:
+    """Whether the directories at two absolute paths belong to one mounted file system. Raises `OSError`."""
+    first = open_directory_at(one)
+    try:
+        second = open_directory_at(other)
+        try:
+            return _mount(first) == _mount(second)
+        finally:
+            os.close(second)
+    finally:
+        os.close(first)
 
 
 def _open_writable(name: bytes, directory: int) -> int:

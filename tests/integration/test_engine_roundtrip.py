@@ -10,18 +10,19 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from chunkstore.operations.opening import open_content
 from chunkstore.operations.reading import reading
 from chunkstore.progress import Silent
-from chunkstore.storage import MemoryStorage
+from chunkstore.storage import MemoryStorage, Storage
 from tests.engine import Client, Taken, describe, identity, temporary_directory
+from tests.storages import Fresh, elsewhere
 from tests.trees import Node, noise, plant
 
 # Few names, so that trees that follow each other share many, and of an awkward order.
@@ -81,8 +82,22 @@ def same_from_nothing(client: Client, root: Path, taken: Taken) -> None:
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(states=st.lists(TREES, min_size=2, max_size=4))
 def test_any_trees_one_after_the_other(states: list[dict[bytes, Node]]) -> None:
+    follow(states, MemoryStorage())
+
+
+@elsewhere
+@settings(
+    max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, phases=[Phase.generate]
+)
+@given(states=st.lists(TREES, min_size=2, max_size=4))
+def test_some_trees_one_after_the_other(fresh: Fresh, states: list[dict[bytes, Node]]) -> None:
+    follow(states, fresh().open())
+
+
+def follow(states: list[dict[bytes, Node]], storage: Storage) -> None:
+    """A snapshot of each state; all restore to what was there."""
     with temporary_directory() as place:
-        client, root = Client(MemoryStorage(), place / "client"), place / "root"
+        client, root = Client(storage, place / "client"), place / "root"
         client.create()
         root.mkdir()
         last: dict[bytes, Node] = {}
@@ -101,26 +116,45 @@ def test_any_trees_one_after_the_other(states: list[dict[bytes, Node]]) -> None:
         assert client.all_restored(list(expected)) == expected
 
 
-@pytest.fixture
-def large() -> Iterator[tuple[Client, Path]]:
-    """A tree of some dozen manifest segments."""
+def large_tree(storage: Storage, files: int) -> Iterator[tuple[Client, Path]]:
     with temporary_directory() as place:
-        client, root = Client(MemoryStorage(), place / "client"), place / "root"
+        client, root = Client(storage, place / "client"), place / "root"
         client.create(frame_size=128 * 1024, pack_size=256 * 1024)
         choose = random.Random(5)
-        for number in range(1500):
+        for number in range(files):
             directory = root / f"{choose.randrange(40):02d}" / f"{choose.randrange(4)}"
             directory.mkdir(parents=True, exist_ok=True)
             (directory / f"{number:04d}").write_bytes(choose.randbytes(choose.choice((0, 10, 300, 2000))))
         yield client, root
 
 
+@pytest.fixture
+def large() -> Iterator[tuple[Client, Path]]:
+    """A tree of some dozen manifest segments."""
+    yield from large_tree(MemoryStorage(), 1500)
+
+
+@pytest.fixture
+def less_large(fresh: Fresh) -> Iterator[tuple[Client, Path]]:
+    """A tree of a few manifest segments, in a repository of any kind."""
+    yield from large_tree(fresh().open(), 400)
+
+
 def test_a_large_tree_that_changes_here_and_there(large: tuple[Client, Path]) -> None:
-    client, root = large
+    change_here_and_there(*large, (1, 3, 0, 300, 1))
+
+
+@elsewhere
+def test_a_tree_on_a_disk_or_a_server_that_changes_here_and_there(less_large: tuple[Client, Path]) -> None:
+    change_here_and_there(*less_large, (1, 0, 80, 1))
+
+
+def change_here_and_there(client: Client, root: Path, counts: Sequence[int]) -> None:
+    """Change so many files before each snapshot."""
     choose = random.Random(6)
     taken = client.snapshot(root)
     expected = {taken.id: describe(root)}
-    for count in (1, 3, 0, 300, 1):
+    for count in counts:
         tick()
         files = sorted(path for path in root.rglob("*") if path.is_file())
         for path in choose.sample(files, count):

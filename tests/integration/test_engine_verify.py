@@ -26,12 +26,18 @@ from chunkstore.progress import Silent
 from chunkstore.storage import MemoryStorage
 from tests.engine import Client, Taken, identity, indexed_packs
 from tests.one_of_each import HOLE, NODUMP, acl, get_flags, one_of_each, set_flags, sparse
+from tests.storages import KINDS, Fresh, fresh_places
 from tests.trees import IS_ROOT, age, noise, plant
 
 
+@pytest.fixture(scope="module", params=KINDS)
+def places(request: pytest.FixtureRequest) -> Fresh:
+    return fresh_places(request.param, request)
+
+
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Client:
-    client = Client(MemoryStorage(), tmp_path_factory.mktemp("client"))
+def client(places: Fresh, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    client = Client(places().open(), tmp_path_factory.mktemp("client"))
     client.create()
     return client
 
@@ -333,8 +339,8 @@ def as_somebody_else(base: Path) -> None:
     print("fine")
 
 
-def test_damage_is_the_fault_of_the_repository(client: Client, tmp_path: Path) -> None:
-    client = client.but(storage=MemoryStorage(), base=tmp_path / "client")
+def test_damage_is_the_fault_of_the_repository(client: Client, places: Fresh, tmp_path: Path) -> None:
+    client = client.but(storage=places().open(), base=tmp_path / "client")
     client.create()
     root = tmp_path / "root"
     plant(root, {b"one": noise(5_000, 1), b"two": noise(5_000, 2), b"empty": b""})

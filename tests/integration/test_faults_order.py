@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from chunkstore.format import names
-from chunkstore.storage import MemoryStorage, RecordingStorage
+from chunkstore.storage import MemoryStorage, RecordingStorage, Storage
 from tests.engine import (
+    KIB,
     Client,
     WatchedStorage,
     broken_promises,
@@ -21,6 +22,7 @@ from tests.engine import (
     run_indexes,
     temporary_directory,
 )
+from tests.storages import Fresh, elsewhere
 
 
 class Watchman:
@@ -42,15 +44,28 @@ class Watchman:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_what_is_published_is_whole_at_any_moment(workers: int) -> None:
+    looks = watch(MemoryStorage(), workers, files=18, snapshots=3)
+    print(f"\nlooked behind the storage {looks} times, {workers} workers")
+    assert looks > 40
+
+
+@elsewhere
+def test_what_is_published_on_a_disk_or_a_server_is_whole_at_any_moment(fresh: Fresh) -> None:
+    """With fewer files: each look reads all there is."""
+    assert watch(fresh().open(), workers=2, files=4, snapshots=2) > 15
+
+
+def watch(storage: Storage, workers: int, files: int, snapshots: int) -> int:
+    """How often somebody looked while snapshots were made; nothing was broken at any time."""
     with temporary_directory() as base:
         tree = base / "tree"
-        make_tree(tree, seed=1)
-        client = Client(MemoryStorage(), base / "client", workers=workers)
+        make_tree(tree, seed=1, files=files, largest=max(files, 8) * KIB)
+        client = Client(storage, base / "client", workers=workers)
         client.create(pack_size=8 * 1024)
         watchman = Watchman(client.but(workers=0))
         watched = client.but(storage=WatchedStorage(client.storage, after=watchman))
         taken = []
-        for seed in range(3):
+        for seed in range(snapshots):
             ids = [watched.snapshot(tree).id]
             if seed == 1:  # nothing can be taken over blindly, and the last run's chunks are not relied on
                 everything = [info.pack_id for run in run_indexes(client.open()).values() for info in run.packs]
@@ -61,8 +76,7 @@ def test_what_is_published_is_whole_at_any_moment(workers: int) -> None:
         assert watchman.broken == []
         for ids, tree_then in taken:
             assert all(tree == tree_then for tree in client.all_restored_afresh(ids).values())
-    print(f"\nlooked behind the storage {watchman.looks} times, {workers} workers")
-    assert watchman.looks > 40
+    return watchman.looks
 
 
 def test_the_watchman_sees_what_is_broken() -> None:

@@ -53,6 +53,7 @@ from tests.engine import (
     snapshot_ids,
     temporary_directory,
 )
+from tests.storages import Fresh, everywhere
 
 PLAN = names.plan(1)
 
@@ -79,11 +80,11 @@ class World:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def world(fresh: Fresh) -> Iterator[World]:
     with temporary_directory() as base:
         tree = base / "tree"
         make_tree(tree, seed=1)
-        client = Client(MemoryStorage(), base / "client")
+        client = Client(fresh().open(), base / "client")
         client.create(pack_size=8 * 1024)
         first, was = client.snapshot(tree), describe(tree)
         edit_tree(tree, seed=2)
@@ -128,6 +129,7 @@ def needed_by(client: Client, snapshot_id: SnapshotId) -> set[ChunkId]:
 # -- fences
 
 
+@everywhere
 def test_a_fenced_run_goes_on_under_a_new_id_and_uploads_nothing_again(world: World) -> None:
     fenced: list[SnapshotId] = []
 
@@ -193,6 +195,7 @@ def test_a_run_that_is_fenced_again_and_again_gives_up(world: World) -> None:
     assert stored_twice(world.packs()) == 0
 
 
+@everywhere
 def test_fenced_by_a_prune_that_takes_what_the_run_had_stored(world: World) -> None:
     """The pruner took the run for dead, and its packs, which were in no index yet, for rubbish."""
     pruned: set[PackId] = set()
@@ -226,6 +229,7 @@ class ForgetfulStorage(WatchedStorage):
         return False
 
 
+@everywhere
 def test_an_answer_that_gets_lost_is_no_defeat(world: World) -> None:
     taken = world.on(ForgetfulStorage(world.storage)).snapshot(world.tree)
     assert set(snapshot_ids(world.storage)) == {world.first.id, taken.id}
@@ -271,6 +275,7 @@ def test_condemned_is_absent(world: World, planes: str, cache: bool) -> None:
     assert stored_twice(own + world.packs()) == 0
 
 
+@everywhere
 def test_another_copy_is_used_when_a_condemned_pack_is_gone_and_the_index_still_names_it(world: World) -> None:
     """A pruner deletes after it published the generation; but somebody who deletes a pack by hand does not."""
     gone = {info.pack_id for info in world.packs()}
@@ -291,6 +296,7 @@ def test_a_plan_that_is_done_condemns_nothing(world: World) -> None:
         assert client.restored_afresh(taken.id) == world.now
 
 
+@everywhere
 def test_of_two_plans_the_open_one_counts(world: World) -> None:
     packs = sorted(info.pack_id for info in world.packs())
     put_plan(world.client.open(), 1, packs[1:])
@@ -470,6 +476,7 @@ def test_a_generation_takes_the_place_of_what_it_absorbs(world: World, cache: bo
     assert world.client.restored_afresh(third.id) == describe(world.tree)
 
 
+@everywhere
 def test_a_new_generation_drops_what_the_last_one_held(world: World) -> None:
     """A machine that was away for two generations; a run after it must not rely on what was dropped."""
     runs = run_indexes(world.client.open())
@@ -787,6 +794,7 @@ def other_machine(world: World, base: Path) -> Client:
     return world.client.copy(base).without_cache()
 
 
+@everywhere
 def test_two_machines_at_once(world: World) -> None:
     other = other_machine(world, world.tree.parent / "other")
     taken: list[Taken] = []
@@ -819,6 +827,7 @@ def test_two_runs_of_one_machine_at_once(world: World, when: str) -> None:
     assert again.result.statistics.files_new == 0
 
 
+@everywhere
 def test_a_slow_reader_does_not_bring_back_what_a_prune_dropped(world: World) -> None:
     """A reader has no session, so a prune does not wait for it. It shares the local index with the writers of this
     machine, and must not put rows there that are older than what they have synced."""

@@ -35,6 +35,7 @@ from tests.engine import (
     snapshot_ids,
     temporary_directory,
 )
+from tests.storages import Fresh, Place, elsewhere
 
 OUTCOMES = list(Outcome)
 
@@ -52,13 +53,29 @@ class World:
     """Bytes of all chunks that index objects name."""
     full_run: int
     """Bytes that a snapshot puts when nothing goes wrong."""
+    calls: int
+    """How many calls it makes."""
+
+    def left_on(self, place: Place, base: Path) -> Client:
+        """The client as it is, and its repository at this place."""
+        return self.client.copy(base).but(storage=clone(self.client.storage, place.open()))
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
+    yield from make_world()
+
+
+@pytest.fixture(scope="module")
+def small_world() -> Iterator[World]:
+    """For storages where each call takes milliseconds."""
+    yield from make_world(files=6, largest=8 * KIB)
+
+
+def make_world(**size: int) -> Iterator[World]:
     with temporary_directory() as base:
         tree = base / "tree"
-        make_tree(tree, seed=1)
+        make_tree(tree, seed=1, **size)
         client = Client(MemoryStorage(), base / "client")
         client.create(pack_size=8 * KIB)
         first, was = client.snapshot(tree).id, describe(tree)
@@ -67,7 +84,7 @@ def world() -> Iterator[World]:
         raw = sum(frame.raw for info in indexed_packs(client.open()) for frame in info.frames)
         recorded = RecordingStorage(clone(client.storage))
         client.copy(base / "trial").but(storage=recorded).snapshot(tree)
-        yield World(client, tree, first, was, describe(tree), raw, recorded.bytes_put)
+        yield World(client, tree, first, was, describe(tree), raw, recorded.bytes_put, len(recorded.calls))
 
 
 def run_with_fault(client: Client, tree: Path, fault: Fault) -> tuple[bool, int]:
@@ -128,6 +145,19 @@ def sweep(world: World, base: Path, outcome: Outcome, *, cache: bool, workers: i
         at += every
 
 
+def sweep_some(world: World, base: Path, outcome: Outcome, fresh: Fresh, stride: int) -> int:
+    """How many committed, of every so manieth call, and of the last two."""
+    sampled = range(1 + OUTCOMES.index(outcome), world.calls - 1, stride)
+    committed = 0
+    for at in [*sampled, world.calls - 1, world.calls]:
+        here = base / f"{outcome.name}-{at}"
+        left = world.left_on(fresh(), here / "client")
+        hit, _ = run_with_fault(left, world.tree, Fault(at, outcome))
+        assert hit
+        committed += check_what_is_left(world, left, here)
+    return committed
+
+
 # Committed are: the commit itself when it was done, and the deletion of the session after it. A deletion that only
 # fails is no error of the run.
 COMMITTED = {Outcome.FAILS: 1, Outcome.ANSWER_LOST: 2, Outcome.CRASH_BEFORE: 1, Outcome.CRASH_AFTER: 2}
@@ -139,6 +169,15 @@ def test_every_call_of_a_snapshot(world: World, outcome: Outcome) -> None:
         points, committed = sweep(world, base, outcome, cache=True, workers=0, every=1)
     print(f"\nsweep {outcome.name}: {points} points, {committed} committed")
     assert points >= 20
+    assert committed == COMMITTED[outcome]
+
+
+@elsewhere
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.name)
+def test_calls_of_a_snapshot_to_a_disk_or_a_server(small_world: World, fresh: Fresh, outcome: Outcome) -> None:
+    """A sample, another one for each outcome; the test above does them all, on a storage in memory."""
+    with temporary_directory() as base:
+        committed = sweep_some(small_world, base, outcome, fresh, stride=7)
     assert committed == COMMITTED[outcome]
 
 
@@ -161,10 +200,19 @@ def test_with_workers(world: World, outcome: Outcome) -> None:
     assert points >= 5
 
 
-def test_one_failure_after_the_other(world: World) -> None:
+def test_one_failure_after_the_other(world: World, fresh: Fresh) -> None:
+    assert fail_again_and_again(world, fresh()) >= 8
+
+
+@elsewhere
+def test_one_failure_after_the_other_on_a_disk_or_a_server(small_world: World, fresh: Fresh) -> None:
+    assert fail_again_and_again(small_world, fresh()) >= 6
+
+
+def fail_again_and_again(world: World, place: Place) -> int:
     """Runs that fail further and further on, each after what the last one left; then one that succeeds."""
     with temporary_directory() as base:
-        left = world.client.copy(base / "client").but(storage=clone(world.client.storage))
+        left = world.left_on(place, base / "client")
         failed = at = 0
         while True:
             at += 1
@@ -179,7 +227,7 @@ def test_one_failure_after_the_other(world: World) -> None:
         assert trees
         assert all(tree == world.now for tree in trees.values())
     print(f"\n{failed} failures in a row, {len(ids)} snapshots at the end")
-    assert failed >= 8
+    return failed
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 5, 8])
@@ -240,15 +288,30 @@ def test_an_interrupted_run_publishes_what_it_stored(world: World) -> None:
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.name)
-def test_every_call_of_init(outcome: Outcome) -> None:
+def test_every_call_of_init(outcome: Outcome, fresh: Fresh) -> None:
     """A repository is there or it is not; where it is not, `init` works when it is called again."""
-    at = 0
+    points = sweep_init(outcome, fresh)
+    print(f"\ninit {outcome.name}: {points} points")
+    assert points > 7
+
+
+@elsewhere
+@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.name)
+def test_calls_of_init_to_a_disk_or_a_server(outcome: Outcome, fresh: Fresh) -> None:
+    """A sample, another one for each outcome."""
+    assert sweep_init(outcome, fresh, first=1 + OUTCOMES.index(outcome), every=4) >= 2
+
+
+def sweep_init(outcome: Outcome, fresh: Fresh, first: int = 1, every: int = 1) -> int:
+    """How many of its calls were hit; afterwards there is a repository, or `init` makes it."""
+    at, points = first - every, -1
     with temporary_directory() as base:
         tree = base / "tree"
         make_tree(tree, seed=4, files=4)
         while True:
-            at += 1
-            storage = MemoryStorage()
+            at += every
+            points += 1
+            storage = fresh().open()
             faulty = FaultyStorage(storage, [Fault(at, outcome)])
             client = Client(faulty, base / f"client-{at}")
             try:
@@ -264,26 +327,39 @@ def test_every_call_of_init(outcome: Outcome) -> None:
             else:
                 client.create()
             assert client.restored(client.snapshot(tree).id) == describe(tree)
-    print(f"\ninit {outcome.name}: {at - 1} points")
-    assert at > 8
+    return points
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_every_call_of_a_restore(world: World, workers: int) -> None:
     """It ends with the storage's error, and works when it is called again; the cache is not harmed."""
-    at = 0
     with temporary_directory() as base:
-        client = world.client.copy(base / "client").but(workers=workers)
-        while True:
-            at += 1
-            client.without_cache()
-            faulty = FaultyStorage(client.storage, [Fault(at, OUTCOMES[at % 2])])
-            try:
-                client.but(storage=faulty).restored(world.first)
-            except StorageError:
-                assert not faulty.pending
-            if faulty.pending:
-                break
-            assert client.restored(world.first) == world.was
-    print(f"\nrestore with {workers} workers: {at - 1} points")
-    assert at > 12
+        points = sweep_restore(world, world.client.copy(base / "client").but(workers=workers))
+    print(f"\nrestore with {workers} workers: {points} points")
+    assert points > 11
+
+
+@elsewhere
+def test_calls_of_a_restore_from_a_disk_or_a_server(small_world: World, fresh: Fresh) -> None:
+    """A sample."""
+    with temporary_directory() as base:
+        client = small_world.left_on(fresh(), base / "client").but(workers=2)
+        assert sweep_restore(small_world, client, every=3) >= 4
+
+
+def sweep_restore(world: World, client: Client, every: int = 1) -> int:
+    """How many of its calls were hit."""
+    at, points = 1 - every, -1
+    while True:
+        at += every
+        points += 1
+        client.without_cache()
+        faulty = FaultyStorage(client.storage, [Fault(at, OUTCOMES[at % 2])])
+        try:
+            client.but(storage=faulty).restored(world.first)
+        except StorageError:
+            assert not faulty.pending
+        if faulty.pending:
+            break
+        assert client.restored(world.first) == world.was
+    return points

@@ -14,11 +14,11 @@ from chunkstore.operations.catalog import read_record
 from chunkstore.operations.restore import restore
 from chunkstore.operations.restore_values import RestoreOptions
 from chunkstore.progress import Silent
-from chunkstore.storage import MemoryStorage
 from chunkstore.tree.target import Target
 from chunkstore.tree.temporary_names import is_temporary
 from tests.engine import KIB, Client, Taken
 from tests.restoring import ALWAYS, IF_CHANGED, opened, restored
+from tests.storages import Fresh, everywhere
 from tests.trees import age, below, look, noise, plant
 
 BIG = 1500 * KIB
@@ -26,8 +26,8 @@ FILES = 60
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Client:
-    client = Client(MemoryStorage(), tmp_path / "client")
+def client(fresh: Fresh, tmp_path: Path) -> Client:
+    client = Client(fresh().open(), tmp_path / "client")
     client.create("pyfastcdc:2K,4K,16K", frame_size=16 * KIB, pack_size=256 * KIB)
     return client
 
@@ -136,6 +136,7 @@ def test_a_change_in_place_goes_on(client: Client, source: Path, tmp_path: Path,
     assert below(target) == below(source)
 
 
+@everywhere
 def test_what_is_left_of_another_version_is_checked(client: Client, source: Path, tmp_path: Path) -> None:
     """A newer snapshot goes on with what an older one left: what is the same is used, the rest is not believed."""
     first, target = client.snapshot(source), tmp_path / "target"

@@ -33,6 +33,8 @@ from tests.engine import (
 from tests.fault_proxy import FaultProxy, Rule, Trouble, proxied
 from tests.s3_server import FIRST_BUCKET, SeaweedFS
 
+pytestmark = pytest.mark.exhaustive
+
 pytest.importorskip("boto3")
 
 FOR_EVER = 10**9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from base64 import b64encode
 from hashlib import sha256
@@ -19,6 +20,7 @@ from chunkstore.operations.init import probe_conditional_writes
 from chunkstore.storage import ObjectInfo, Storage, StorageOptions, Waiting, open_storage
 from chunkstore.storage.protocol import delete_many, extend_retention, locked_until
 from chunkstore.storage.s3 import S3Storage
+from tests.fault_proxy import Rule, Trouble, proxied
 from tests.s3_server import Access, Rclone, SeaweedFS
 from tests.storage_contract import MIB, StorageContract, World, in_threads, names
 
@@ -98,6 +100,7 @@ class TestS3(S3Contract):
         return seaweed.access()
 
 
+@pytest.mark.exhaustive
 class TestWeakS3(S3Contract):
     """`rclone serve s3`: every conditional write wins, and a directory can not be asked to be deleted."""
 
@@ -192,6 +195,20 @@ def test_a_server_that_knows_no_sha256_gets_an_md5(weak_s3: Rclone) -> None:
     storage.put("a", b"1")
     storage.put("b", b"2")
     assert sent == [False, True]
+
+
+def test_an_answer_that_was_damaged_on_its_way_is_got_again(
+    seaweed: SeaweedFS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of a whole object: ranges are checked by who reads them."""
+    access = seaweed.make_bucket()
+    data = Random(1).randbytes(30_000)
+    opened(access, monkeypatch).put("index/run-1", data)
+    with proxied(access.endpoint) as proxy:
+        proxy.spoil(Rule(Trouble.CORRUPT_ANSWER, "GET", "index/run-1", times=2, at=500))
+        storage = opened(dataclasses.replace(access, endpoint=proxy.endpoint), monkeypatch)
+        assert storage.get("index/run-1") == data
+        assert [each.trouble for each in proxy.passed] == [Trouble.CORRUPT_ANSWER] * 2 + [None]
 
 
 # Storage classes and locks

@@ -69,6 +69,7 @@ class TestSftpStorage(StorageContract):
         return World(open_on(root), lambda: files_below(root))
 
 
+@pytest.mark.exhaustive
 class TestOneConnection(StorageContract):
     many = 300
 
@@ -78,6 +79,7 @@ class TestOneConnection(StorageContract):
         return World(open_on(tmp_path / "store", connections=1, create=False), lambda: files_below(tmp_path / "store"))
 
 
+@pytest.mark.exhaustive
 class TestServerWithoutExtensions(StorageContract):
     many = 300
 

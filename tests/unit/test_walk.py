@@ -22,6 +22,7 @@ from chunkstore.tree.reading import entry_of, is_same, is_unchanged, kind_of, op
 from chunkstore.tree.roots import MANY, ancestors, normalise_roots, recorded_roots
 from chunkstore.tree.spill import Runs
 from chunkstore.tree.walk import Directories, Here, WalkedDirectory, walk
+from tests.targets import as_nobody
 
 
 def fail(path: bytes, error: OSError) -> None:
@@ -266,7 +267,7 @@ class TestErrors:
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
     def test_unreadable_directory_as_somebody_else(self, open_path: Path) -> None:
-        run_as_nobody(lambda: check_unreadable(open_path))
+        as_nobody(lambda: check_unreadable(open_path))
 
 
 def check_unreadable(base_path: Path) -> None:
@@ -289,29 +290,6 @@ def open_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.mkdir(path + "/own")
         os.chown(path + "/own", 65534, 65534)
         yield Path(path) / "own"
-
-
-def run_as_nobody(function: Callable[[], None]) -> None:
-    """Run `function` in a child that has given up root."""
-    import traceback
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Python 3.12 warns about threads, of which pytest-xdist has some
-        child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
-            function()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 class TestChoice:
