@@ -87,7 +87,7 @@ def test_any_trees_one_after_the_other(states: list[dict[bytes, Node]]) -> None:
 
 @elsewhere
 @settings(
-    max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, phases=[Phase.generate]
+    max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, phases=[Phase.generate]
 )
 @given(states=st.lists(TREES, min_size=2, max_size=4))
 def test_some_trees_one_after_the_other(fresh: Fresh, states: list[dict[bytes, Node]]) -> None:
@@ -137,7 +137,7 @@ def large() -> Iterator[tuple[Client, Path]]:
 @pytest.fixture
 def less_large(fresh: Fresh) -> Iterator[tuple[Client, Path]]:
     """A tree of a few manifest segments, in a repository of any kind."""
-    yield from large_tree(fresh().open(), 400)
+    yield from large_tree(fresh().open(), 250)
 
 
 def test_a_large_tree_that_changes_here_and_there(large: tuple[Client, Path]) -> None:
@@ -146,7 +146,7 @@ def test_a_large_tree_that_changes_here_and_there(large: tuple[Client, Path]) ->
 
 @elsewhere
 def test_a_tree_on_a_disk_or_a_server_that_changes_here_and_there(less_large: tuple[Client, Path]) -> None:
-    change_here_and_there(*less_large, (1, 0, 80, 1))
+    change_here_and_there(*less_large, (1, 0, 60))
 
 
 def change_here_and_there(client: Client, root: Path, counts: Sequence[int]) -> None:

@@ -73,7 +73,7 @@ def test_killed_at_any_time_while_it_talks_to_a_server(kind: str, request: pytes
     place = fresh_places(kind, request)()
     with temporary_directory() as base:
         client = Client(place.open(), base / "client", workers=2, random_bytes=os.urandom)
-        kill_snapshots(client, place, runs=4, hits=2, files=60, modules=[f"chunkstore.storage.{kind}", "boto3.session"])
+        kill_snapshots(client, place, runs=3, hits=2, files=60, modules=[f"chunkstore.storage.{kind}", "boto3.session"])
 
 
 def kill_snapshots(

@@ -52,7 +52,7 @@ def test_what_is_published_is_whole_at_any_moment(workers: int) -> None:
 @elsewhere
 def test_what_is_published_on_a_disk_or_a_server_is_whole_at_any_moment(fresh: Fresh) -> None:
     """With fewer files: each look reads all there is."""
-    assert watch(fresh().open(), workers=2, files=4, snapshots=2) > 15
+    assert watch(fresh().open(), workers=2, files=3, snapshots=2) > 10
 
 
 def watch(storage: Storage, workers: int, files: int, snapshots: int) -> int:

@@ -90,11 +90,12 @@ def test_python_reads_the_same(client: Client, tmp_path: Path) -> None:
     (source / "second symlink").unlink()  # Python follows the first one, and fails
     data = archive(client, client.snapshot(source))
     with tarfile.open(fileobj=io.BytesIO(data), errorlevel=2) as tar:
-        tar.extractall(target, filter="fully_trusted")
+        tar.extraction_filter = staticmethod(lambda member, path: member)  # type: ignore[assignment]  # all of it
+        tar.extractall(target)
     command = ["rsync", "-naHi", "--delete", "--checksum", "--no-times", f"{source}/", f"{target}/"]
     assert subprocess.run(command, check=True, capture_output=True).stdout == b""
     found = members(data)
-    for path in source.rglob("*"):
+    for path in [Path(directory, name) for directory, names, files in os.walk(source) for name in names + files]:
         member = found[os.fsencode(path.relative_to(source))]
         sparse_of = member.pax_headers.get("GNU.sparse.realsize")
         if not path.is_symlink() and path.is_file() and not member.islnk():
