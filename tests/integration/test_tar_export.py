@@ -95,7 +95,7 @@ def test_python_reads_the_same(client: Client, tmp_path: Path) -> None:
     command = ["rsync", "-naHi", "--delete", "--checksum", "--no-times", f"{source}/", f"{target}/"]
     assert subprocess.run(command, check=True, capture_output=True).stdout == b""
     found = members(data)
-    for path in [Path(directory, name) for directory, names, files in os.walk(source) for name in names + files]:
+    for path in [Path(directory, name) for directory, below, files in os.walk(source) for name in below + files]:
         member = found[os.fsencode(path.relative_to(source))]
         sparse_of = member.pax_headers.get("GNU.sparse.realsize")
         if not path.is_symlink() and path.is_file() and not member.islnk():
