@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -185,27 +186,26 @@ def test_a_full_disk_ends_a_restore_which_goes_on_later(client: Client, source: 
         subprocess.run(["umount", target], check=True)
 
 
-def test_somebody_who_may_not_write_is_told_so(client: Client, taken: Taken, tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    plant(target, {b"a": {b"file": b"mine"}})
-    target.chmod(0o755)
-    (target / "a").chmod(0o555)
-    for directory in (tmp_path, *tmp_path.parents):
-        if directory.stat().st_uid == os.geteuid() and directory != Path("/"):
-            directory.chmod(directory.stat().st_mode | 0o711)
+def test_somebody_who_may_not_write_is_told_so(client: Client, taken: Taken) -> None:
+    with tempfile.TemporaryDirectory(prefix="chunkstore-") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        theirs, target = client.copy(place / "client"), place / "target"
+        plant(target, {b"a": {b"file": b"mine"}})
+        target.chmod(0o755)
+        (target / "a").chmod(0o555)
 
-    def attempt() -> None:
-        told = restored(client, taken, target, ALWAYS)
-        problems = {problem.split(": ")[0] for problem in told.done.problems}
-        assert problems == {str(target / name) for name in ("a/file", "b", "big")}, told
-        assert all("Permission denied" in problem for problem in told.done.problems)
+        def attempt() -> None:
+            told = restored(theirs, taken, target, ALWAYS)
+            problems = {problem.split(": ")[0] for problem in told.done.problems}
+            assert problems == {str(target / name) for name in ("a/file", "b", "big")}, told
+            assert all("Permission denied" in problem for problem in told.done.problems)
 
-    if IS_ROOT:
-        for path in (tmp_path / "client").rglob("*"):
-            os.chown(path, 65534, 65534)
-        os.chown(tmp_path / "client", 65534, 65534)
-        as_nobody(attempt)
-    assert (target / "a" / "file").read_bytes() == b"mine"
+        if IS_ROOT:
+            for path in (place / "client", *(place / "client").rglob("*")):
+                os.chown(path, 65534, 65534)
+            as_nobody(attempt)
+        assert (target / "a" / "file").read_bytes() == b"mine"
 
 
 def test_an_unreadable_target_is_an_error(client: Client, taken: Taken, tmp_path: Path) -> None:
