@@ -6,6 +6,7 @@ A test module makes a class for each storage, inherits from `StorageContract` an
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -322,6 +323,36 @@ class StorageContract:
         for info in storage.list("packs/"):
             storage.delete(info.name)
         assert names(storage.list("")) == []
+
+    # Times
+
+    def test_objects_have_the_time_at_which_they_were_stored(self, storage: Storage) -> None:
+        before = time.time()
+        for name in ("packs/ab/1", "packs/ab/2", "snapshots/1"):
+            storage.put_if_absent(name, name.encode())
+        for info in storage.list(""):
+            assert info.modified is not None
+            # To the second, and each server has its own clock.
+            assert before - 5 <= info.modified <= time.time() + 5
+            again = storage.stat(info.name).modified
+            assert again is not None
+            assert abs(again - info.modified) < 1.5
+
+    def test_an_object_stored_again_has_a_new_time(self, storage: Storage) -> None:
+        storage.put("sessions/1", b"0")
+        first = storage.stat("sessions/1").modified
+        assert first is not None
+        for _ in range(100):
+            time.sleep(0.03)
+            storage.put("sessions/1", b"1")
+            modified = storage.stat("sessions/1").modified
+            assert modified is not None
+            assert modified >= first
+            if modified > first:
+                break
+        else:
+            pytest.fail("the time stays the same")
+        assert [info.modified for info in storage.list("sessions/")] == [pytest.approx(modified, abs=1.5)]
 
     # Many at once
 

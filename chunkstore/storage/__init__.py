@@ -16,7 +16,18 @@ from chunkstore.storage.local import LocalStorage
 from chunkstore.storage.location import open_storage
 from chunkstore.storage.memory import MemoryStorage
 from chunkstore.storage.options import StorageOptions, Waiting
-from chunkstore.storage.protocol import Buffer, ObjectInfo, Storage, check_name, check_prefix, check_range
+from chunkstore.storage.protocol import (
+    Buffer,
+    ObjectInfo,
+    Storage,
+    check_name,
+    check_prefix,
+    check_range,
+    delete_many,
+    extend_retention,
+    locked_until,
+    may_lock,
+)
 
 __all__ = [
     "VERBS",
@@ -39,5 +50,9 @@ __all__ = [
     "check_name",
     "check_prefix",
     "check_range",
+    "delete_many",
+    "extend_retention",
+    "locked_until",
+    "may_lock",
     "open_storage",
 ]

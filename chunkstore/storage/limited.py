@@ -19,9 +19,11 @@ from chunkstore.storage.protocol import (
     Storage,
     check_name,
     check_range,
+    connections,
     delete_many,
     extend_retention,
     locked_until,
+    may_lock,
 )
 
 _BURST_SECONDS: Final = 1.0
@@ -96,6 +98,11 @@ class LimitedStorage:
     def location(self) -> str:
         return self._inner.location
 
+    @property
+    def connections(self) -> int:
+        """See `TakesManyRequests`."""
+        return connections(self._inner)
+
     def put(self, name: str, data: Buffer) -> None:
         self._pay_for_upload(name, data)
         self._inner.put(name, data)
@@ -131,13 +138,17 @@ class LimitedStorage:
         """See `DeletesMany`."""
         delete_many(self._inner, names)
 
-    def extend_retention(self, name: str, until: float) -> None:
+    def extend_retention(self, name: str, until: float) -> bool:
         """See `LocksObjects`."""
-        extend_retention(self._inner, name, until)
+        return extend_retention(self._inner, name, until)
 
     def locked_until(self, name: str) -> float | None:
         """See `LocksObjects`."""
         return locked_until(self._inner, name)
+
+    def may_lock(self) -> bool:
+        """See `LocksObjects`."""
+        return may_lock(self._inner)
 
     def _pay_for_upload(self, name: str, data: Buffer) -> None:
         check_name(name)

@@ -102,7 +102,7 @@ class LocalStorage:
         path = self._path(name)
         with _explained(path), self._expected(name), _opened(path) as descriptor:
             # The file's size bounds what is allocated, whatever length was asked for.
-            available = max(0, _file_size(descriptor) - offset)
+            available = max(0, _file_status(descriptor).st_size - offset)
             return _read(descriptor, offset, available if length is None else min(length, available))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
@@ -113,7 +113,8 @@ class LocalStorage:
     def stat(self, name: str) -> ObjectInfo:
         check_name(name)
         with _explained(self._path(name)), self._expected(name):
-            return ObjectInfo(name, _file_size(self._path(name)))
+            status = _file_status(self._path(name))
+            return ObjectInfo(name, status.st_size, status.st_mtime)
 
     def delete(self, name: str) -> None:
         check_name(name)
@@ -210,10 +211,10 @@ class LocalStorage:
                 continue
             with _explained(self._path(name)):
                 try:
-                    size = _file_size(self._path(name))
+                    status = _file_status(self._path(name))
                 except (FileNotFoundError, IsADirectoryError):
                     continue  # deleted meanwhile, or not ours
-            yield ObjectInfo(name, size)
+            yield ObjectInfo(name, status.st_size, status.st_mtime)
 
     def _names(self, directory: str, prefix: str) -> Sequence[str]:
         """The names in a directory that start with the prefix, those of directories with a slash at their end.
@@ -277,12 +278,12 @@ def _opened(path: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _file_size(file: str | int) -> int:
-    """The length of a regular file, by path or descriptor; IsADirectoryError for all that is no object."""
+def _file_status(file: str | int) -> os.stat_result:
+    """What the system says of a regular file, by path or descriptor; IsADirectoryError for all that is no object."""
     status = os.stat(file)
     if not stat.S_ISREG(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    return status.st_size
+    return status
 
 
 def _read(descriptor: int, offset: int, length: int) -> bytes:

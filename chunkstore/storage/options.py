@@ -10,8 +10,10 @@ from chunkstore.errors import InvalidArgument
 from chunkstore.storage.ssh_options import SshOptions
 
 AddressingStyle: TypeAlias = Literal["auto", "path", "virtual"]
+LockMode: TypeAlias = Literal["COMPLIANCE", "GOVERNANCE"]
 
 ADDRESSING_STYLES: Final[tuple[AddressingStyle, ...]] = ("auto", "path", "virtual")
+LOCK_MODES: Final[tuple[LockMode, ...]] = ("COMPLIANCE", "GOVERNANCE")
 CONNECTIONS: Final = 4
 MOST_CONNECTIONS: Final = 64
 RETRY_DEADLINE: Final = 300.0
@@ -23,9 +25,9 @@ class StorageOptions:
 
     `limit_upload`, `limit_download`: bytes a second, for all connections together; None: no limit.
     `connections`: how many requests may be under way at once.
-    `endpoint_url` to `retention_days` are for S3 alone; None leaves the choice to the environment and to
+    `endpoint_url` to `lock_mode` are for S3 alone; None leaves the choice to the environment and to
     the configuration of the AWS tools. `verify_tls=False` accepts any certificate. `retention_days`: how long
-    what is written is locked against deletion. `retry_deadline`: seconds after which a request that keeps failing
+    what is written is locked against deletion, in `lock_mode`. `retry_deadline`: seconds after which a request that keeps failing
     is given up. `ssh`: whose keys and known hosts SFTP uses, and is only needed there.
     """
 
@@ -40,6 +42,7 @@ class StorageOptions:
     addressing_style: AddressingStyle = "auto"
     storage_class: str | None = None
     retention_days: int | None = None
+    lock_mode: LockMode = LOCK_MODES[0]
     retry_deadline: float = RETRY_DEADLINE
     ssh: SshOptions | None = None
 
@@ -53,6 +56,8 @@ class StorageOptions:
             raise InvalidArgument(f"not an addressing style: {self.addressing_style!r}; {', '.join(ADDRESSING_STYLES)}")
         if self.retention_days is not None and self.retention_days < 1:
             raise InvalidArgument("a retention of less than a day locks nothing")
+        if self.lock_mode not in LOCK_MODES:
+            raise InvalidArgument(f"not a mode of object lock: {self.lock_mode!r}; {', '.join(LOCK_MODES)}")
 
 
 NO_OPTIONS: Final = StorageOptions()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from chunkstore.errors import InvalidArgument
@@ -20,10 +20,15 @@ _NAME_HELP: Final = "1 to 4 segments of a-z 0-9 . _ - joined by /, none empty, a
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """A stored object: its name and its length in bytes."""
+    """A stored object: its name, its length in bytes, and when it was stored.
+
+    `modified`: seconds since 1970 by the storage's own clock, at least to the second; None where it does not say. Nobody
+    vouches for that clock, and a copy of an object has a new time; it is no part of what makes two infos equal.
+    """
 
     name: str
     size: int
+    modified: float | None = field(default=None, compare=False)
 
 
 class Storage(Protocol):
@@ -58,10 +63,28 @@ class Storage(Protocol):
         """
 
     def stat(self, name: str) -> ObjectInfo:
-        """An object's length; ObjectMissing."""
+        """An object's length and time; ObjectMissing."""
 
     def delete(self, name: str) -> None:
         """Make sure that there is no object of this name."""
+
+
+@runtime_checkable
+class TakesManyRequests(Protocol):
+    """A storage that says how many requests it is worth having under way at once."""
+
+    @property
+    def connections(self) -> int:
+        """1 or more; above that calls may wait for each other."""
+
+
+DEFAULT_CONNECTIONS: Final = 2
+"""For storages that do not say: one at work, one on its way there and back."""
+
+
+def connections(storage: Storage) -> int:
+    """How many requests to have under way at once to keep `storage` busy."""
+    return storage.connections if isinstance(storage, TakesManyRequests) else DEFAULT_CONNECTIONS
 
 
 @runtime_checkable
@@ -85,21 +108,29 @@ def delete_many(storage: Storage, names: Iterable[str]) -> None:
 class LocksObjects(Protocol):
     """A storage that can keep objects from being deleted or replaced, by anybody, until a time it knows itself."""
 
-    def extend_retention(self, name: str, until: float) -> None:
-        """Lock an object at least until then (seconds since 1970); one that is locked for longer stays so."""
+    def extend_retention(self, name: str, until: float) -> bool:
+        """Lock an object at least until then (seconds since 1970); False where it was locked for as long already."""
 
     def locked_until(self, name: str) -> float | None:
         """Until when an object is locked, in seconds since 1970; None when it is not."""
 
+    def may_lock(self) -> bool:
+        """Whether there may be locks at all here; True where that can not be told."""
 
-def extend_retention(storage: Storage, name: str, until: float) -> None:
+
+def extend_retention(storage: Storage, name: str, until: float) -> bool:
     """See `LocksObjects`; InvalidArgument where the storage has no locks."""
-    _locking(storage).extend_retention(name, until)
+    return _locking(storage).extend_retention(name, until)
 
 
 def locked_until(storage: Storage, name: str) -> float | None:
     """See `LocksObjects`; None where the storage has no locks."""
     return storage.locked_until(name) if isinstance(storage, LocksObjects) else None
+
+
+def may_lock(storage: Storage) -> bool:
+    """See `LocksObjects`; False where the storage has no locks."""
+    return isinstance(storage, LocksObjects) and storage.may_lock()
 
 
 def _locking(storage: Storage) -> LocksObjects:

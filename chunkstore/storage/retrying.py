@@ -17,9 +17,11 @@ from chunkstore.storage.protocol import (
     ObjectInfo,
     Storage,
     check_prefix,
+    connections,
     delete_many,
     extend_retention,
     locked_until,
+    may_lock,
 )
 
 FIRST_PAUSE_S: Final = 0.25
@@ -47,6 +49,11 @@ class RetryingStorage:
     @property
     def location(self) -> str:
         return self._inner.location
+
+    @property
+    def connections(self) -> int:
+        """See `TakesManyRequests`."""
+        return connections(self._inner)
 
     def put(self, name: str, data: Buffer) -> None:
         self._retried(lambda: self._inner.put(name, data))
@@ -81,13 +88,17 @@ class RetryingStorage:
         every = tuple(names)
         self._retried(lambda: delete_many(self._inner, every))
 
-    def extend_retention(self, name: str, until: float) -> None:
+    def extend_retention(self, name: str, until: float) -> bool:
         """See `LocksObjects`."""
-        self._retried(lambda: extend_retention(self._inner, name, until))
+        return self._retried(lambda: extend_retention(self._inner, name, until))
 
     def locked_until(self, name: str) -> float | None:
         """See `LocksObjects`."""
         return self._retried(lambda: locked_until(self._inner, name))
+
+    def may_lock(self) -> bool:
+        """See `LocksObjects`."""
+        return self._retried(lambda: may_lock(self._inner))
 
     def _retried(self, action: Callable[[], _Answer]) -> _Answer:
         return _Patience(self).retried(action)

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 from botocore.exceptions import ClientError
 
 from chunkstore.errors import InvalidArgument, ObjectMissing, StorageUnreachable
-from chunkstore.storage.options import StorageOptions, Waiting
+from chunkstore.storage.options import CONNECTIONS, StorageOptions, Waiting
 from chunkstore.storage.protocol import Buffer, ObjectInfo, Storage, check_name, check_prefix, check_range, is_name
 from chunkstore.storage.retrying import RetryingStorage
 from chunkstore.storage.s3_client import make_client
 from chunkstore.storage.s3_errors import Request, code_of, explained, host, no_s3_server, status_of, was_retried
-from chunkstore.storage.s3_listing import in_order
-from chunkstore.storage.s3_locks import DEFAULT_MODE, Lock, Locks, is_locked_at, read_lock, write_lock
+from chunkstore.storage.s3_listing import in_order, seconds
+from chunkstore.storage.s3_locks import DEFAULT_MODE, Lock, Locks, has_locks, is_locked_at, read_lock, write_lock
 from chunkstore.storage.s3_placement import is_cold, is_locked
 from chunkstore.storage.s3_reading import Body, read_body
 
@@ -44,8 +44,11 @@ def open(place: S3Place, options: StorageOptions, waiting: Waiting) -> Storage:
     if options.retention_days is not None:
         if waiting.now is None:
             raise InvalidArgument("a storage with a retention has to be told the date")
-        locks = Locks(options.retention_days, waiting.now)
-    storage = S3Storage(client, place.bucket, place.prefix, storage_class=options.storage_class, locks=locks)
+        locks = Locks(options.retention_days, waiting.now, options.lock_mode)
+    storage = S3Storage(
+        client, place.bucket, place.prefix,
+        storage_class=options.storage_class, locks=locks, connections=options.connections,
+    )  # fmt: skip
     return RetryingStorage(storage, options.retry_deadline, waiting)
 
 
@@ -57,13 +60,21 @@ class S3Storage:
     """
 
     def __init__(
-        self, client: Any, bucket: str, prefix: str, *, storage_class: str | None = None, locks: Locks | None = None
+        self,
+        client: Any,
+        bucket: str,
+        prefix: str,
+        *,
+        storage_class: str | None = None,
+        locks: Locks | None = None,
+        connections: int = CONNECTIONS,
     ) -> None:
         self._client = client
         self._bucket = bucket
         self._prefix = prefix
         self._storage_class = storage_class
         self._locks = locks
+        self._connections = connections
         # Both only ever change one way, and too late does no harm: no lock.
         self._needs_md5 = False
         self._bucket_is_there = False
@@ -73,17 +84,22 @@ class S3Storage:
     def location(self) -> str:
         return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
 
+    @property
+    def connections(self) -> int:
+        """See `TakesManyRequests`."""
+        return self._connections
+
     # -- writing
 
     def put(self, name: str, data: Buffer) -> None:
         check_name(name)
-        body = _plain(data)
+        body = _body(data)
         with explained(self._request(self._right_to_put(name), name)):
             self._put(name, body)
 
     def put_if_absent(self, name: str, data: Buffer) -> bool:
         check_name(name)
-        body = _plain(data)
+        body = _body(data)
         with explained(self._request(self._right_to_put(name), name)):
             try:
                 self._put(name, body, IfNoneMatch="*")
@@ -96,11 +112,11 @@ class S3Storage:
             else:
                 return True
         try:
-            return self.get(name) == bytes(body)
+            return self.get(name) == body
         except ObjectMissing as error:
             raise StorageUnreachable(f"{self.location}: {name} was there and is gone again", transient=True) from error
 
-    def _put(self, name: str, body: bytes | bytearray, **conditions: str) -> None:
+    def _put(self, name: str, body: bytearray, **conditions: str) -> None:
         checksum = b64encode(hashlib.sha256(body).digest()).decode()
         fields: dict[str, Any] = {"ChecksumSHA256": checksum, **conditions}
         if self._needs_md5:
@@ -191,7 +207,7 @@ class S3Storage:
             raise
         self._expect("ETag" in answer)
         self._bucket_is_there = True
-        return ObjectInfo(name, int(answer["ContentLength"]))
+        return ObjectInfo(name, int(answer["ContentLength"]), seconds(answer.get("LastModified")))
 
     def _require_bucket(self) -> None:
         """StorageUnreachable when the bucket is missing: an answer to HEAD does not tell that from a missing object."""
@@ -221,22 +237,28 @@ class S3Storage:
             for each in page.get("Contents", ()):
                 name = str(each["Key"])[len(self._prefix) :]
                 if is_name(name) and name.startswith(prefix):
-                    yield ObjectInfo(name, int(each["Size"]))
+                    yield ObjectInfo(name, int(each["Size"]), seconds(each.get("LastModified")))
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     # -- locks
 
-    def extend_retention(self, name: str, until: float) -> None:
-        """See `LocksObjects`. The mode stays what it is."""
+    def extend_retention(self, name: str, until: float) -> bool:
+        """See `LocksObjects`. The mode stays what it is.
+
+        Looked at first: a look costs a twelfth of a change at AWS, and a change that would shorten a lock is refused with
+        the words for a right that is lacking.
+        """
         check_name(name)
         with explained(self._request("s3:GetObjectRetention", name)):
             lock = read_lock(self._client, self._bucket, self._key(name))
         if lock is not None and lock.until >= until:
-            return
+            return False
+        mode = lock.mode if lock else self._locks.mode if self._locks else DEFAULT_MODE
         with explained(self._request("s3:PutObjectRetention", name)):
-            write_lock(self._client, self._bucket, self._key(name), Lock(lock.mode if lock else DEFAULT_MODE, until))
+            write_lock(self._client, self._bucket, self._key(name), Lock(mode, until))
+        return True
 
     def locked_until(self, name: str) -> float | None:
         """See `LocksObjects`."""
@@ -244,6 +266,10 @@ class S3Storage:
         with explained(self._request("s3:GetObjectRetention", name)):
             lock = read_lock(self._client, self._bucket, self._key(name))
         return lock.until if lock else None
+
+    def may_lock(self) -> bool:
+        """See `LocksObjects`: whether the bucket was made for locks."""
+        return has_locks(self._client, self._bucket)
 
     def _check_lock(self, name: str) -> None:
         """Once a run: some servers take the request for a lock, and keep none. Who may not look must believe."""
@@ -276,5 +302,6 @@ class _BeyondTheEnd(Exception):
     """A range that begins where the object has ended."""
 
 
-def _plain(data: Buffer) -> bytes | bytearray:
-    return bytes(data) if isinstance(data, memoryview) else data
+def _body(data: Buffer) -> bytearray:
+    """As botocore sends it in one piece, at once: bytes it would read in pieces of 16 KiB, after a `100 Continue`."""
+    return data if isinstance(data, bytearray) else bytearray(data)

@@ -8,6 +8,7 @@ one before it: in memory are the names of one directory of those that the prefix
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 from chunkstore.errors import StorageUnreachable
 from chunkstore.storage.protocol import ObjectInfo
@@ -27,6 +28,11 @@ def in_order(infos: Iterable[ObjectInfo], prefix: str, location: str) -> Iterato
             if name != last:
                 yield found[name]
             last = name
+
+
+def seconds(modified: datetime | None) -> float | None:
+    """The time of an object as botocore gives it, in seconds since 1970."""
+    return None if modified is None else modified.timestamp()
 
 
 def _groups(infos: Iterable[ObjectInfo], prefix: str) -> Iterator[list[ObjectInfo]]:

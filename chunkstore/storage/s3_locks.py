@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
+from chunkstore.storage.options import LOCK_MODES
 from chunkstore.storage.s3_errors import code_of, status_of
 
-DEFAULT_MODE: Final = "COMPLIANCE"
+DEFAULT_MODE: Final = LOCK_MODES[0]
 _DAY_S: Final = 24 * 3600
 _NO_LOCK: Final = (
     "NoSuchObjectLockConfiguration",
@@ -27,15 +28,16 @@ _NO_LOCK: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """What is written is locked for so many days from then on; `now`: seconds since 1970."""
+    """What is written is locked for so many days from then on, in this mode; `now`: seconds since 1970."""
 
     days: int
     now: Callable[[], float]
+    mode: str = DEFAULT_MODE
 
     def fields(self) -> dict[str, Any]:
         """The arguments of a PUT."""
         return {
-            "ObjectLockMode": DEFAULT_MODE,
+            "ObjectLockMode": self.mode,
             "ObjectLockRetainUntilDate": datetime.fromtimestamp(self.now() + self.days * _DAY_S, UTC),
         }
 
@@ -59,6 +61,15 @@ def read_lock(client: Any, bucket: str, key: str) -> Lock | None:
     retention = answer.get("Retention", {})
     until = retention.get("RetainUntilDate")
     return Lock(str(retention.get("Mode")), until.timestamp()) if isinstance(until, datetime) else None
+
+
+def has_locks(client: Any, bucket: str) -> bool:
+    """Whether objects of this bucket may have locks; True where we may not ask."""
+    try:
+        answer = client.get_object_lock_configuration(Bucket=bucket)
+    except ClientError as error:
+        return code_of(error) not in _NO_LOCK and status_of(error) not in (404, 405, 501)
+    return bool(answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
 
 
 def is_locked_at(client: Any, bucket: str, key: str) -> bool:

@@ -19,7 +19,7 @@ from chunkstore.storage.retrying import RetryingStorage
 from chunkstore.storage.sftp_listing import SftpListing
 from chunkstore.storage.sftp_packets import Garbled, Kind, Refused, Status, string
 from chunkstore.storage.sftp_pool import SessionPool
-from chunkstore.storage.sftp_publishing import Temporary, create, flush_existing, replace
+from chunkstore.storage.sftp_publishing import Temporary, create, flush_existing, replace, sweep
 from chunkstore.storage.sftp_root import NotADirectory, SftpRoot, is_directory_now
 from chunkstore.storage.sftp_session import SftpSession
 from chunkstore.storage.sftp_transfers import NotAFile, read
@@ -76,6 +76,7 @@ class SftpStorage:
         self._listing = SftpListing(self._root, self._session)
         # Temporary files of connections that broke.
         self._left_behind: set[bytes] = set()
+        self._swept = False
 
     @classmethod
     def connecting(
@@ -87,6 +88,11 @@ class SftpStorage:
     @property
     def location(self) -> str:
         return self._location
+
+    @property
+    def connections(self) -> int:
+        """See `TakesManyRequests`."""
+        return self._pool.size
 
     def close(self) -> None:
         """Close the connections that are not in use; the next call makes new ones."""
@@ -130,7 +136,7 @@ class SftpStorage:
             attributes = session.stat(path)
             if not attributes.is_file:
                 raise NotAFile
-            return ObjectInfo(name, attributes.size or 0)
+            return ObjectInfo(name, attributes.size or 0, attributes.modified)
 
     def delete(self, name: str) -> None:
         self.delete_many((name,))
@@ -188,12 +194,21 @@ class SftpStorage:
             file = Temporary(session, directory)
         try:
             file.fill(data)
+            self._sweep(session, file)
             yield file
         finally:
             if session.idle:
                 file.discard()
             else:
                 self._left_behind.add(file.path)
+
+    def _sweep(self, session: SftpSession, file: Temporary) -> None:
+        """Once, with the first file that is written: its time is that of the server's clock."""
+        if self._swept:
+            return
+        self._swept = True
+        with suppress(Refused):
+            sweep(session, file)
 
     def _in_its_directory(self, session: SftpSession, name: str, action: Callable[[], _T]) -> _T:
         """Do something for which an object's directory has to be there."""

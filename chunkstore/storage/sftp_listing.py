@@ -16,7 +16,7 @@ from chunkstore.storage.sftp_transfers import list_directories
 
 # Directories that are read together and are in memory together.
 _AT_ONCE: Final = 16
-_NOTHING: Final = Attributes(None, None)
+_NOTHING: Final = Attributes(None, None, None)
 
 
 class SftpListing:
@@ -69,7 +69,8 @@ class SftpListing:
             attributes = self._followed(session, name, entry.attributes)
             shown = f"{name}/" if attributes.is_directory else name
             if (attributes.is_file or attributes.is_directory) and shown.startswith(prefix):
-                yield ObjectInfo(shown, 0 if attributes.is_directory else attributes.size or 0)
+                size = 0 if attributes.is_directory else attributes.size or 0
+                yield ObjectInfo(shown, size, attributes.modified)
 
     def _followed(self, session: SftpSession, name: str, attributes: Attributes) -> Attributes:
         """What a link leads to, if it is one or if the server did not say what it is."""

@@ -69,6 +69,8 @@ class Attributes:
 
     size: int | None
     mode: int | None
+    modified: int | None
+    """Seconds since 1970 by the server's clock."""
 
     @property
     def is_file(self) -> bool:
@@ -119,12 +121,14 @@ class Fields:
         if flags & _OWNER:
             self.u64()
         mode = self.u32() if flags & _MODE else None
+        modified = None
         if flags & _TIMES:
-            self.u64()
+            self.u32()  # when it was read last
+            modified = self.u32()
         if flags & _EXTENDED:
             for _ in range(self.u32()):
                 self.string(), self.string()
-        return Attributes(size, mode)
+        return Attributes(size, mode, modified)
 
     def entries(self) -> Iterator[Entry]:
         """What a list of names holds."""

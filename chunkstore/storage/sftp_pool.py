@@ -15,6 +15,7 @@ class SessionPool:
 
     def __init__(self, connect: Callable[[], SftpSession], size: int) -> None:
         self._connect = connect
+        self.size = size
         self._turns = _Turns(size)
         # One after the other: servers refuse those who open many connections at once (MaxStartups of sshd).
         self._connecting = threading.Lock()

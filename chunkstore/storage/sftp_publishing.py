@@ -13,14 +13,17 @@ and a connection that breaks would leave half of it for ever.
 from __future__ import annotations
 
 import os
+import re
 from typing import Final
 
 from chunkstore.storage.protocol import Buffer
 from chunkstore.storage.sftp_packets import CREATE, EXCLUSIVE, READ, WRITE, Kind, Refused, mode_attributes, string
 from chunkstore.storage.sftp_session import FSYNC, HARDLINK, POSIX_RENAME, SftpSession
-from chunkstore.storage.sftp_transfers import write
+from chunkstore.storage.sftp_transfers import list_directories, write
 
 _FILE_MODE: Final = 0o600
+_TEMPORARY_NAME: Final = re.compile(b"[0-9a-f]{32}")
+_LITTER_AGE_SECONDS: Final = 86400
 
 _TRIES: Final = 3
 
@@ -49,6 +52,27 @@ class Temporary:
         requests = ((Kind.CLOSE, self._handle), (Kind.REMOVE, self.path))
         for number in [self._session.post(kind, string(field)) for kind, field in requests]:
             self._session.refusal(number)
+
+
+def sweep(session: SftpSession, temporary: Temporary) -> None:
+    """Remove the temporary files of clients that were killed: last written more than a day before this one, which was
+    filled just now. So the server's clock alone counts; where it tells no times nothing is removed.
+    """
+    directory, _, own = temporary.path.rpartition(b"/")
+    found = {entry.name: entry.attributes for entry in list_directories(session, [directory])[0]}
+    now = found[own].modified if own in found else None
+    if now is None or not session.stat(directory, follow=False).is_directory:
+        return  # what a link in its place points to is none of ours to remove
+    old = [
+        name
+        for name, attributes in found.items()
+        if _TEMPORARY_NAME.fullmatch(name)
+        and attributes.is_file
+        and attributes.modified is not None
+        and attributes.modified < now - _LITTER_AGE_SECONDS
+    ]
+    for number in [session.post(Kind.REMOVE, string(directory + b"/" + name)) for name in old]:
+        session.refusal(number)
 
 
 def flush_existing(session: SftpSession, path: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from chunkstore.storage import (
     FaultyStorage,
     LocalStorage,
     MemoryStorage,
+    ObjectInfo,
     RecordingStorage,
     Storage,
     StorageOptions,
@@ -52,7 +54,7 @@ def never(target: Target, data: object) -> bool:
 class TestMemoryStorage(StorageContract):
     @pytest.fixture
     def world(self) -> World:
-        storage = MemoryStorage()
+        storage = MemoryStorage(time.time)
         return World(storage, lambda: objects_of(storage))
 
 
@@ -92,7 +94,7 @@ class TestOtherWaysToPublish(StorageContract):
 class TestFaultyStorageWithoutFaults(StorageContract):
     @pytest.fixture
     def world(self) -> World:
-        storage = MemoryStorage()
+        storage = MemoryStorage(time.time)
         return World(FaultyStorage(storage, [Fault(10**9)]), lambda: objects_of(storage))
 
 
@@ -102,6 +104,24 @@ class TestRecordingStorage(StorageContract):
     @pytest.fixture
     def world(self, tmp_path: Path) -> World:
         return World(RecordingStorage(LocalStorage(tmp_path, durable=False)), lambda: files_below(tmp_path))
+
+
+def test_in_memory_without_a_clock_nothing_has_a_time() -> None:
+    storage = MemoryStorage()
+    storage.put("a/b", b"1")
+    assert storage.stat("a/b").modified is None
+    storage.clock = lambda: 5.0
+    assert [info.modified for info in storage.list("")] == [None]
+    storage.put("a/b", b"2")
+    assert [info.modified for info in storage.list("")] == [5.0]
+    storage.clock = None
+    storage.put("a/b", b"3")
+    assert storage.stat("a/b").modified is None
+
+
+def test_the_time_is_no_part_of_what_makes_two_infos_equal() -> None:
+    assert ObjectInfo("a", 1, 5.0) == ObjectInfo("a", 1) == ObjectInfo("a", 1, 6.0) != ObjectInfo("a", 2, 5.0)
+    assert len({ObjectInfo("a", 1, 5.0), ObjectInfo("a", 1, 6.0)}) == 1
 
 
 def test_types_follow_the_protocol(tmp_path: Path) -> None:

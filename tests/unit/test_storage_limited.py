@@ -57,7 +57,7 @@ class TestLimitedStorage(StorageContract):
 
     @pytest.fixture
     def world(self) -> World:
-        storage = MemoryStorage()
+        storage = MemoryStorage(time.time)
         limited = LimitedStorage(storage, 1 * MIB, 3 * MIB, Time().waiting())
         return World(limited, lambda: dict(storage._objects))
 

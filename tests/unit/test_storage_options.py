@@ -13,7 +13,7 @@ from chunkstore_cli.options import Settings, common_options, settings
 from chunkstore_cli.storage_options import options_for
 
 from chunkstore.storage import LimitedStorage, StorageOptions
-from chunkstore.storage.options import ADDRESSING_STYLES, CONNECTIONS
+from chunkstore.storage.options import ADDRESSING_STYLES, CONNECTIONS, LOCK_MODES
 
 
 def said(*arguments: str) -> StorageOptions:
@@ -134,6 +134,7 @@ def test_the_help_says_what_the_library_does() -> None:
     parameters = {each.name: each for each in chunkstore.params}
     assert f"{CONNECTIONS} if not said" in str(parameters["connections"].help)  # type: ignore[attr-defined]
     assert tuple(parameters["addressing_style"].type.choices) == ADDRESSING_STYLES  # type: ignore[attr-defined]
+    assert tuple(parameters["lock_mode"].type.choices) == LOCK_MODES  # type: ignore[attr-defined]
 
 
 def test_a_password_in_a_url_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:

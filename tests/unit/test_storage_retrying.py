@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from random import Random
 
@@ -78,7 +79,7 @@ class TestRetryingStorage(StorageContract):
 
     @pytest.fixture
     def world(self) -> World:
-        inner, dice = MemoryStorage(), Random(5)
+        inner, dice = MemoryStorage(time.time), Random(5)
         plan = [Fault(n, Outcome.FAILS, error=passing()) for n in range(2, 2000) if dice.random() < 0.3]
         storage = RetryingStorage(FaultyStorage(inner, plan), 300, Time().waiting())
         return World(storage, lambda: dict(inner._objects))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -336,6 +337,46 @@ def test_a_server_that_stops_answering(tmp_path: Path) -> None:
         patient = opened(server.url(tmp_path / "store"), server.options(tmp_path / "home"))
         assert patient.get("a") == b"1"
         patient.close()
+
+
+DAY = 86400
+
+
+def litter(root: Path, name: str, age: float) -> Path:
+    """A file that a client left in the directory for temporary files, so many seconds ago."""
+    path = root / ".tmp" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"half of an obj")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_the_next_writer_sweeps_out_what_killed_clients_left(storage: SftpStorage, tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    old, young = litter(root, "a" * 32, 1.1 * DAY), litter(root, "b" * 32, 0.9 * DAY)
+    foreign = litter(root, "notes.txt", 100 * DAY)
+    assert list(storage.list("")) == []
+    with pytest.raises(ObjectMissing):
+        storage.get("a")
+    assert old.exists(), "readers leave all as it is"
+    storage.put("a", b"1")
+    assert not old.exists()
+    assert young.exists()
+    assert foreign.exists()
+    old = litter(root, "a" * 32, 2 * DAY)
+    storage.put_if_absent("b", b"2")
+    assert old.exists(), "once is enough"
+
+
+def test_files_of_others_behind_a_link_are_not_swept(storage: SftpStorage, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere/.tmp").mkdir(parents=True)
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/.tmp").symlink_to(tmp_path / "elsewhere/.tmp")
+    old = litter(tmp_path / "elsewhere", "a" * 32, 2 * DAY)
+    storage.put("a", b"1")
+    assert storage.get("a") == b"1"
+    assert old.exists()
 
 
 def test_temporary_files_of_a_broken_connection_are_removed_by_the_next(tmp_path: Path) -> None:
