@@ -12,6 +12,7 @@ Each leaf says who can act on it; only the command line turns a class into an ex
     │   ├── UnsupportedFormat    the user: a newer chunkstore is needed
     │   ├── SnapshotNotFound     the user: no such snapshot, or the name is ambiguous
     │   ├── PathNotFound         the user: the snapshot does not have this path
+    │   ├── PruneRefused         the user: nothing may be deleted as things are; the message says why and what to do
     │   ├── Fenced               nobody: the run starts again under a new id
     │   ├── IndexDamaged         nobody: the local index was thrown away; the run starts again
     │   └── Damaged              the owner of the storage: an object is not what was written
@@ -70,6 +71,10 @@ class SnapshotNotFound(RepositoryError):
 
 class PathNotFound(RepositoryError):
     """The snapshot has no entry of this path."""
+
+
+class PruneRefused(RepositoryError):
+    """Something that a deletion would rest on can not be relied on; nothing has been deleted."""
 
 
 class Fenced(RepositoryError):
