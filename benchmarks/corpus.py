@@ -3,13 +3,15 @@
     python benchmarks/corpus.py tree DIR [--seed N] [--files N] [--bytes SIZE]
     python benchmarks/corpus.py big DIR [--seed N] [--bytes SIZE]
     python benchmarks/corpus.py mixed DIR [--seed N]
+    python benchmarks/corpus.py image|database|mail|media DIR [--seed N] [--bytes SIZE]
     python benchmarks/corpus.py edit DIR [--seed N]
 
 `tree`: many small files in projects of about 100 files; sizes are log-normal (median about 4 KB); half of the
 bytes are source-like text, the rest binaries (some near-duplicates of another), a little does not
 compress; one project in twelve is a copy of another, one file in fifty a copy of its neighbour.
 `big`: a few large files: a compressible one, a random one, an image with holes of zeros, and the compressible
-one again with edits. `mixed`: a small tree and a few middling files, for quick runs.
+one again with edits. `mixed`: a small tree and a few middling files, for quick runs. The other kinds are told in
+`corpus_kinds.py`.
 `edit` changes 1 % of the files of any of them in place, adds a few and removes a few.
 """
 
@@ -24,6 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import corpus_kinds
 from content import Vocabulary, variant
 
 EPOCH_NS = 1_700_000_000 * 10**9
@@ -36,6 +39,13 @@ SHARES = (0.72, 0.10, 0.04, 0.04, 0.02, 0.08)
 SIZES = {"text": (4_200, 1.35), "binary": (12_000, 1.6), "noise": (8_000, 1.4)}  # median, sigma
 ENDINGS = {"text": (".py", ".c", ".h", ".js", ".md"), "binary": (".so", ".o"), "noise": (".png", ".gz")}
 LARGEST = 8 * MIB
+OTHERS = {
+    "image": (corpus_kinds.make_image, 400 * MIB),
+    "database": (corpus_kinds.make_database, 300 * MIB),
+    "mail": (corpus_kinds.make_mail, 200 * MIB),
+    "media": (corpus_kinds.make_media, 300 * MIB),
+}
+KINDS_OF_CORPORA = ("tree", "big", "mixed", *OTHERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +257,7 @@ def parse_size(text: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("kind", choices=("tree", "big", "mixed", "edit"))
+    parser.add_argument("kind", choices=(*KINDS_OF_CORPORA, "edit"))
     parser.add_argument("directory", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--files", type=int, default=110_000)
@@ -266,6 +276,9 @@ def make(kind: str, root: Path, seed: int = 1, files: int = 110_000, size: int |
         make_big(root, seed, size or 2000 * 10**6)
     elif kind == "mixed":
         make_mixed(root, seed)
+    elif kind in OTHERS:
+        function, usual = OTHERS[kind]
+        function(root, seed, size or usual)
     else:
         print("edited, added, removed:", *edit(root, seed))
 

@@ -2,6 +2,7 @@
 
     python benchmarks/s3.py --make tree --files 20000 --bytes 220M --repeat 3
     python benchmarks/s3.py --tree /usr/lib --repeat 3 --markdown figures.md
+    python benchmarks/s3.py --make big --bytes 800M --line 30M
 
 Starts `weed mini` on loopback, its data in memory where there is /dev/shm. Each repetition has prefixes and caches of its own
 and measures, in a changing order:
@@ -12,7 +13,8 @@ and measures, in a changing order:
 
 The plain copy neither reads the tree nor compresses nor encrypts: it is what the server, HTTP and boto3 take, hence the limit.
 Restores are compared with the source. `server s` is the processor time of the server meanwhile: it runs on the same cores.
-See `measure.py` for the other figures.
+With `--line` all of it goes over a line of so many bytes a second (`slow_line.py`), as over a network, where the processors are
+not the limit. See `measure.py` for the other figures.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
@@ -43,6 +47,9 @@ from tests.s3_server import Access, SeaweedFS, seaweedfs
 SNAPSHOT, RESTORE, PLAIN = "first snapshot", "restore", "boto3 copy"
 CONNECTIONS = 4
 COPY = [sys.executable, str(Path(__file__).with_name("s3_copy.py"))]
+LINE = [sys.executable, str(Path(__file__).with_name("slow_line.py"))]
+MEMORY = "4GiB"
+"""For the server: with the 256 MiB that the tests give it, it spends its time collecting garbage."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,7 @@ class Run:
     work: Path
     key: Key
     server: SeaweedFS
+    access: Access
     report: Report
     server_time: dict[tuple[str, str], list[float]] = field(default_factory=dict)
 
@@ -122,7 +130,7 @@ class Run:
             home = self.work / "homes" / number / name
             home.mkdir(parents=True)
             kind = CloudChunkstore if name == "chunkstore" else CloudRestic
-            found.append(kind(home, self.key, name, access=self.server.access(), prefix=f"{name}-{number}/"))
+            found.append(kind(home, self.key, name, access=self.access, prefix=f"{name}-{number}/"))
         return found
 
     def _snapshot(self, tools: dict[str, CloudChunkstore | CloudRestic], name: str, number: int) -> None:
@@ -143,7 +151,7 @@ class Run:
             self._measured(RESTORE, name, number, tool.restore(self.tree, 0, target), "", tool.environment())
 
     def _copy(self, verb: str, prefix: str, *directory: Path) -> Command:
-        return [*COPY, verb, *map(str, directory), self.server.access().bucket, prefix, str(CONNECTIONS)]
+        return [*COPY, verb, *map(str, directory), self.access.bucket, prefix, str(CONNECTIONS)]
 
     def _measured(
         self,
@@ -163,7 +171,7 @@ class Run:
 
     def _command(self, command: Command, environment: Mapping[str, str] | None = None):  # type: ignore[no-untyped-def]
         log = self.work / "log"
-        plain = {"PATH": os.environ["PATH"], **self.server.access().environment}
+        plain = {"PATH": os.environ["PATH"], **self.access.environment}
         usage = run(command, log, environment or plain)
         if usage.exit_code:
             raise Failed(f"{command[0]} ended with {usage.exit_code}, see {log}")
@@ -196,11 +204,27 @@ def ratios(one: Run) -> list[str]:
     return found
 
 
+@contextmanager
+def line(server: SeaweedFS, rate: int | None) -> Iterator[Access]:
+    """The way to the server: directly, or over a slow line."""
+    access = server.access()
+    if rate is None:
+        yield access
+        return
+    address = access.endpoint.removeprefix("http://")
+    with subprocess.Popen([*LINE, address, str(rate)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield replace(access, endpoint=f"http://127.0.0.1:{process.stdout.readline().strip()}")
+        finally:
+            process.kill()
+
+
 def compare(arguments: argparse.Namespace, work: Path) -> Run:
     """The whole run in `work`."""
     report = Report(machine.facts(work))
     (work / "tree").mkdir()
-    with throwaway_key() as key, seaweedfs() as server:
+    with throwaway_key() as key, seaweedfs(MEMORY) as server, line(server, arguments.line) as access:
         names = []
         for tool in (Chunkstore(work, key, "chunkstore"), Restic(work, key, "restic")):
             if reason := missing(tool):
@@ -211,7 +235,8 @@ def compare(arguments: argparse.Namespace, work: Path) -> Run:
         report.facts["tree"] = prepare_tree(arguments, work / "tree")
         report.facts["repetitions"] = str(arguments.repeat)
         report.facts["connections"] = f"{CONNECTIONS}, restic its default"
-        one = Run(work, key, server, report)
+        report.facts["line"] = f"{arguments.line} bytes a second" if arguments.line else "loopback"
+        one = Run(work, key, server, access, report)
         one.prepare()
         for number in range(arguments.repeat):
             one.repetition(number, names)
@@ -227,6 +252,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--files", type=int, default=20_000, help="of --make tree")
     parser.add_argument("--bytes", type=corpus.parse_size, help="of --make tree or big, for instance 220M")
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--line", type=corpus.parse_size, metavar="RATE", help="bytes a second, for instance 30M")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
     return parser.parse_args()
 

@@ -20,6 +20,9 @@ COMMANDS = {
     "snapshot": "Store files and folders as a new snapshot.",
     "snapshots": "List the snapshots.",
     "tag": "Change the tags of snapshots.",
+    "forget": "Remove snapshots, by rules or by name.",
+    "stats": "Show how much is stored, and what would be freed.",
+    "extend-locks": "Extend the object locks of what snapshots use.",
     "restore": "Write a snapshot, or a part of it, to a folder.",
     "ls": "List what is in a snapshot.",
     "find": "Find files in all snapshots.",
@@ -27,6 +30,11 @@ COMMANDS = {
     "history": "List the versions of a file over all snapshots.",
     "cat": "Write a file of a snapshot to standard output.",
     "verify": "Compare a snapshot with the files on disk.",
+    "bench": "Measure how well files deduplicate, without a repository.",
+    "copy": "Copy snapshots from another repository.",
+    "prune": "Delete what no snapshot needs any more.",
+    "check": "Check that everything snapshots need is there and whole.",
+    "repair": "Mend the index, or give up what is damaged.",
 }
 _EPILOG = """\b
 First steps:
@@ -47,7 +55,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f".commands.{cmd_name}", __package__)
+        module = importlib.import_module(f".commands.{cmd_name.replace('-', '_')}", __package__)
         command: click.Command = module.command
         return command
 

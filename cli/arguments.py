@@ -10,6 +10,7 @@ import click
 
 from chunkstore.errors import InvalidArgument
 from chunkstore.operations.tagging import check_tag, check_text
+from chunkstore.units import parse_age
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,14 @@ def tags(context: click.Context, parameter: click.Parameter, value: Sequence[str
     """Callback for an option that gives tags, one at a time: each once."""
     try:
         return tuple(dict.fromkeys(map(check_tag, value)))
+    except InvalidArgument as e:
+        raise click.BadParameter(str(e)) from e
+
+
+def age(context: click.Context, parameter: click.Parameter, value: str) -> int:
+    """Callback for an option that gives an age, in seconds; `0` needs no unit."""
+    try:
+        return 0 if value == "0" else parse_age(value)
     except InvalidArgument as e:
         raise click.BadParameter(str(e)) from e
 

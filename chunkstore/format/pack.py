@@ -32,6 +32,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
+from typing import TypeVar
 
 from chunkstore.errors import Damaged
 from chunkstore.format import envelope
@@ -41,6 +42,8 @@ from chunkstore.format.wire import Buffer, Fields, field, natural, pack, split, 
 from chunkstore.ids import ID_SIZE, ChunkId, PackId, RandomBytes
 from chunkstore.keys.derivation import ChunkKind, IndexKey
 
+Part = TypeVar("Part", bound=Buffer)
+
 MAX_FRAME = 8 << 20
 """Bytes: no frame's raw length is above this, whatever the config says."""
 MAX_PACK = 1 << 31
@@ -49,6 +52,7 @@ _COUNTS = struct.Struct(">HII")
 _SLOT = struct.Struct(">B16s16s80s")
 _FRAME = struct.Struct(">BHIIIIx")
 _TRAILER = struct.Struct(">QI8s")
+TRAILER_SIZE = _TRAILER.size
 _END = b"CHUNKEND"
 _PLANES = {
     ObjectKind.CONTENT_PACK: frozenset({ChunkKind.CONTENT}),
@@ -116,19 +120,35 @@ def finish(
     plane: ObjectKind,
     slots: Sequence[Slot],
     frames: Sequence[Frame],
-    body: Sequence[Buffer],
+    body: list[Part],
     key: IndexKey,
     random_bytes: RandomBytes,
-) -> tuple[PackInfo, bytes]:
-    """The whole pack whose header and frames are `body`, and what the index has to know of it."""
+) -> tuple[PackInfo, bytearray]:
+    """The whole pack whose header and frames are `body`, and what the index has to know of it.
+
+    Empties `body`: its parts are in memory once, not twice.
+    """
     info = PackInfo(PackId(b""), plane, 0, tuple(slots), tuple(frames))
     table = envelope.seal(ObjectKind.PACK_TABLE, TABLE_NAME, pack(pack_fields(info)), key, random_bytes)
     length = sum(len(part) for part in body)
     padding = padding_size(length + len(table) + _TRAILER.size, random_bytes)
     trailer = _TRAILER.pack(length + padding, len(table), _END)
-    data = b"".join((*body, random_bytes(padding), table, trailer))
+    data = _joined(body, (random_bytes(padding), table, trailer))
     pack_id = PackId(hashlib.sha256(data).digest())
     return PackInfo(pack_id, plane, len(data), info.slots, info.frames), data
+
+
+def _joined(parts: list[Part], end: Sequence[Buffer]) -> bytearray:
+    """All in one piece. A part goes once it is copied, and no other thread waits until all of them are."""
+    data, at = bytearray(sum(map(len, parts)) + sum(map(len, end))), 0
+    parts.reverse()
+    with memoryview(data) as view:
+        while parts:
+            part = parts.pop()
+            view[at : at + len(part)] = part
+            at += len(part)
+        view[at:] = b"".join(end)
+    return data
 
 
 def read_header(data: Buffer, name: str, key: IndexKey) -> tuple[ObjectKind, tuple[Slot, ...], KeyMessages]:
@@ -162,6 +182,25 @@ def read_pack(data: Buffer, pack_id: PackId, name: str, key: IndexKey) -> PackIn
     if info.plane != plane or info.slots != slots:
         raise Damaged("its header and its table differ", name)
     return info
+
+
+def table_place(trailer: Buffer, size: int, name: str) -> tuple[int, int]:
+    """(offset, length) of the table of a pack of `size` bytes, from its last `TRAILER_SIZE` bytes."""
+    if len(trailer) != TRAILER_SIZE:
+        raise Damaged("is cut off", name)
+    offset, length, end = _TRAILER.unpack(trailer)
+    if end != _END or offset + length + TRAILER_SIZE != size:
+        raise Damaged("its trailer is malformed", name)
+    return offset, length
+
+
+def read_table(table: Buffer, pack_id: PackId, size: int, name: str, key: IndexKey) -> PackInfo:
+    """What the table of a pack says of it. The rest of the pack, and so its name, is not compared with anything."""
+    try:
+        _, body = envelope.unseal(table, TABLE_NAME, (ObjectKind.PACK_TABLE,), key)
+        return read_pack_fields({**unpack_fields(body), "id": bytes(pack_id), "size": size})
+    except Damaged as e:
+        raise Damaged(e.reason, name) from e
 
 
 def _encode_slots(slots: Sequence[Slot]) -> bytes:

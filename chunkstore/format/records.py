@@ -9,7 +9,8 @@
 The map of a record: `id`, `time`, `end` (ns since 1970), `host`, `user`, `roots` (list of bin), `tags`, `description`,
 `content_root`, `reference_root` (nodes of `tree_nodes`), `client` (16 bytes), `sequence`, `previous` (SHA-256 of the body
 of this client's previous record, or empty), `generation` (index generation that the run synced), `partial` (a checkpoint),
-`errors` (sources that could not be read), `statistics` (map of text to whole numbers), `program` (text).
+`errors` (sources that could not be read), `statistics` (map of text to whole numbers), `program` (text), and in a copy from
+another repository `original` (map: `repository`, bin 32, and `snapshot`, text), which others lack.
 
 A signature is over `signed_bytes`: label, repository id, snapshot id and the map as stored.
 """
@@ -26,6 +27,14 @@ from chunkstore.format.wire import Fields, field, fixed_bytes, items, natural, o
 from chunkstore.ids import ID_SIZE, ChunkId, RepositoryId, SnapshotId, is_snapshot_id
 
 CLIENT_ID_SIZE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """The snapshot, of another repository, that a copy is of: the first one, where copies were copied."""
+
+    repository: RepositoryId
+    snapshot: SnapshotId
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,7 @@ class SnapshotRecord:
     errors: int
     statistics: dict[str, int] = dataclass_field(hash=False)
     program: str = ""
+    original: Original | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +105,8 @@ def record_body(record: SnapshotRecord) -> bytes:
     """The map of a record, as it is signed and stored."""
     fields: dict[str, Any] = asdict(record)
     fields["roots"], fields["tags"] = list(record.roots), list(record.tags)
+    if record.original is None:
+        del fields["original"]
     return pack(fields)
 
 
@@ -137,6 +149,7 @@ def decode_record(data: bytes, snapshot_id: SnapshotId) -> SignedRecord:
         errors=natural(fields, "errors"),
         statistics=statistics,
         program=field(fields, "program", str),
+        original=_original(optional(fields, "original", dict)),
     )
     return SignedRecord(record, body, optional(outer, "signature", bytes))
 
@@ -166,6 +179,12 @@ def decode_amendment(data: bytes) -> Amendment:
         pinned=optional(fields, "pinned", bool),
         description=optional(fields, "description", str),
     )
+
+
+def _original(fields: Fields | None) -> Original | None:
+    if fields is None:
+        return None
+    return Original(RepositoryId(fixed_bytes(fields, "repository", ID_SIZE)), _id(fields, "snapshot", None))
 
 
 def _id(fields: Fields, name: str, expected: SnapshotId | None) -> SnapshotId:

@@ -40,9 +40,9 @@ class Snapshot:
         return self.signed.record
 
     @property
-    def age_order(self) -> tuple[int, SnapshotId]:
-        """Sorts the oldest first; of equal times the smaller id."""
-        return self.record.time, self.record.id
+    def age_order(self) -> tuple[int, int, SnapshotId]:
+        """Sorts the oldest first; of equal times, as those of one run are, what ended first, then the smaller id."""
+        return self.record.time, self.record.end, self.record.id
 
 
 def as_committed(signed: SignedRecord) -> Snapshot:
@@ -62,28 +62,38 @@ def amended(snapshot: Snapshot, amendment: Amendment) -> Snapshot:
     )
 
 
-def snapshots(repository: Repository, progress: Progress, workers: int = 0) -> Iterator[Snapshot]:
-    """All snapshots, in no particular order."""
+def snapshots(
+    repository: Repository, progress: Progress, workers: int = 0, unreadable: list[str] | None = None
+) -> Iterator[Snapshot]:
+    """All snapshots, in no particular order. `unreadable` gets the names of the records that are left out."""
     said = _amendments(repository, progress, workers)
-    for signed in records(repository, progress, workers):
-        yield _with(signed, said.get(signed.record.id, []))
+    for _, signed in listed_records(repository, progress, workers, unreadable):
+        if signed is not None:
+            yield with_amendments(signed, said.get(signed.record.id, []))
 
 
 def current(repository: Repository, signed: SignedRecord, progress: Progress, workers: int = 0) -> Snapshot:
     """One snapshot whose record was read already."""
-    return _with(signed, _amendments(repository, progress, workers).get(signed.record.id, []))
+    return with_amendments(signed, _amendments(repository, progress, workers).get(signed.record.id, []))
 
 
 def records(repository: Repository, progress: Progress, workers: int = 0) -> Iterator[SignedRecord]:
     """All records as they were committed, in no particular order; what is not authentic is reported and left out."""
+    for _, found in listed_records(repository, progress, workers):
+        if found is not None:
+            yield found
+
+
+def listed_records(
+    repository: Repository, progress: Progress, workers: int = 0, unreadable: list[str] | None = None
+) -> Iterator[tuple[ObjectInfo, SignedRecord | None]]:
+    """The same with the object of each; None stands for a tombstone. `unreadable` gets the names of what is left out."""
 
     def read(info: ObjectInfo) -> SignedRecord | None:
         return _decoded(info.name, *repository.read_listed(info, ObjectKind.SNAPSHOT, ObjectKind.TOMBSTONE))
 
     listed = _listed(repository, names.SNAPSHOTS, "a snapshot", progress)
-    for _, found in _read_all(read, listed, "snapshot", progress, workers):
-        if found is not None:
-            yield found
+    yield from _read_all(read, listed, "snapshot", progress, workers, unreadable)
 
 
 def read_record(repository: Repository, snapshot_id: SnapshotId) -> SignedRecord | None:
@@ -101,7 +111,8 @@ def _decoded(name: str, kind: ObjectKind, body: bytes) -> SignedRecord | None:
         raise Damaged(e.reason, name) from e
 
 
-def _with(signed: SignedRecord, amendments: Iterable[Amendment]) -> Snapshot:
+def with_amendments(signed: SignedRecord, amendments: Iterable[Amendment]) -> Snapshot:
+    """The snapshot with all its amendments, which come in the order in which they count."""
     snapshot = as_committed(signed)
     for amendment in amendments:
         snapshot = amended(snapshot, amendment)
@@ -110,6 +121,17 @@ def _with(signed: SignedRecord, amendments: Iterable[Amendment]) -> Snapshot:
 
 def _amendments(repository: Repository, progress: Progress, workers: int) -> dict[SnapshotId, list[Amendment]]:
     """Snapshot -> its amendments, in the order in which they count."""
+    found = listed_amendments(repository, progress, workers)
+    said: dict[SnapshotId, list[Amendment]] = {}
+    for _, amendment in sorted(found, key=lambda each: (each[1].time, each[0].name)):
+        said.setdefault(amendment.snapshot, []).append(amendment)
+    return said
+
+
+def listed_amendments(
+    repository: Repository, progress: Progress, workers: int = 0, unreadable: list[str] | None = None
+) -> Iterator[tuple[ObjectInfo, Amendment]]:
+    """All amendments, with the object of each, in no particular order. `unreadable` gets the names of what is left out."""
 
     def read(info: ObjectInfo) -> Amendment:
         _, body = repository.read_listed(info, ObjectKind.AMENDMENT)
@@ -119,11 +141,7 @@ def _amendments(repository: Repository, progress: Progress, workers: int) -> dic
             raise Damaged(e.reason, info.name) from e
 
     listed = _listed(repository, names.AMENDMENTS, "an amendment", progress)
-    found = _read_all(read, listed, "amendment", progress, workers)
-    said: dict[SnapshotId, list[Amendment]] = {}
-    for _, amendment in sorted(found, key=lambda each: (each[1].time, each[0])):
-        said.setdefault(amendment.snapshot, []).append(amendment)
-    return said
+    yield from _read_all(read, listed, "amendment", progress, workers, unreadable)
 
 
 def _listed(repository: Repository, prefix: str, what: str, progress: Progress) -> Iterator[ObjectInfo]:
@@ -140,18 +158,25 @@ def _listed(repository: Repository, prefix: str, what: str, progress: Progress) 
 
 
 def _read_all(
-    read: Callable[[ObjectInfo], T], listed: Iterable[ObjectInfo], what: str, progress: Progress, workers: int
-) -> Iterator[tuple[str, T]]:
-    """(name, object) of what can be read; what has gone since it was listed is left out in silence."""
+    read: Callable[[ObjectInfo], T],
+    listed: Iterable[ObjectInfo],
+    what: str,
+    progress: Progress,
+    workers: int,
+    unreadable: list[str] | None,
+) -> Iterator[tuple[ObjectInfo, T]]:
+    """What can be read; what has gone since it was listed is left out in silence."""
 
-    def attempt(info: ObjectInfo) -> tuple[str, T | ChunkstoreError]:
+    def attempt(info: ObjectInfo) -> tuple[ObjectInfo, T | ChunkstoreError]:
         try:
-            return info.name, read(info)
+            return info, read(info)
         except (Damaged, UnsupportedFormat, ObjectMissing) as e:
-            return info.name, e
+            return info, e
 
-    for name, found in ordered_map(attempt, listed, workers, 2 * workers, "records"):
+    for info, found in ordered_map(attempt, listed, workers, 2 * workers, "records"):
         if isinstance(found, Damaged | UnsupportedFormat):
             progress.warn(f"{what} left out: {found}")
+            if unreadable is not None:
+                unreadable.append(info.name)
         elif not isinstance(found, ChunkstoreError):
-            yield name, found
+            yield info, found

@@ -1,23 +1,24 @@
 """Content in the order in which it is wanted, in bounded memory.
 
-    steps -> windows, bounded by bytes and by steps -> fetched by pack -> put back into order
+    steps -> windows, bounded by bytes and by steps -> fetched by pack, the next one meanwhile -> put back into order
 
 One window spans many small files, so that their frames are fetched and opened once, and parts of large ones.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
 from chunkstore.errors import Damaged
 from chunkstore.ids import ID_SIZE, ChunkId
-from chunkstore.operations.fetching import Got, Want, fetch
+from chunkstore.operations.fetching import Got, Want, fetch_windows
 from chunkstore.repository.chunk_reader import ChunkReader
 from chunkstore.repository.manifest_reader import ManifestEntry, ManifestReader
 
 WINDOW_BYTES = 32 << 20
-"""Raw bytes that wait for their turn at most, one chunk more at worst."""
+"""Raw bytes that wait for their turn at most, one chunk more at worst; of the next window only what is under way."""
 WINDOW_STEPS = 8192
 
 T = TypeVar("T")
@@ -64,12 +65,55 @@ def in_order(
 
     The `data` of a result is valid as long as it is held. An error of `steps` is raised after what came before it.
     """
-    coming = iter(steps)
-    failed: list[Exception] = []
-    while not failed and (window := _window(coming, failed, window_bytes, window_steps)):
-        yield from _ordered(reader, window, workers)
-    if failed:
-        raise failed[0]
+    ahead = _Ahead[T](steps, window_bytes, window_steps)
+    waiting: dict[int, tuple[memoryview, Damaged | None]] = {}
+    for got in fetch_windows(reader, ahead.windows(), workers):
+        yield from ahead.places()
+        if got.purpose != ahead.turn:  # a copy: a part of a frame would keep all of the frame in memory
+            waiting[got.purpose] = memoryview(bytes(got.data)), got.damage
+            continue
+        yield Got(ahead.next().purpose, got.data, got.damage)
+        yield from ahead.places()
+        while ahead.turn in waiting:
+            data, damage = waiting.pop(ahead.turn)
+            yield Got(ahead.next().purpose, data, damage)
+            yield from ahead.places()
+    yield from ahead.places()
+    if ahead.failed:
+        raise ahead.failed[0]
+
+
+class _Ahead(Generic[T]):
+    """The steps that were asked for and have not had their turn, of two windows at most."""
+
+    def __init__(self, steps: Iterable[Step[T]], window_bytes: int, window_steps: int) -> None:
+        self._coming = iter(steps)
+        self._limits = window_bytes, window_steps
+        self._steps: deque[Step[T]] = deque()
+        self.turn = 0
+        """The number of the step whose turn it is."""
+        self.failed: list[Exception] = []
+
+    def windows(self) -> Iterator[list[Want[int]]]:
+        """The chunks that are wanted, by the numbers of their steps."""
+        number = 0
+        while not self.failed and (window := _window(self._coming, self.failed, *self._limits)):
+            self._steps.extend(window)
+            yield [
+                Want(step.chunk_id, at, step.length)
+                for at, step in enumerate(window, number)
+                if step.chunk_id is not None
+            ]
+            number += len(window)
+
+    def next(self) -> Step[T]:
+        self.turn += 1
+        return self._steps.popleft()
+
+    def places(self) -> Iterator[Got[T]]:
+        """The steps without a chunk whose turn it is."""
+        while self._steps and self._steps[0].chunk_id is None:
+            yield Got(self.next().purpose, _NOTHING, None)
 
 
 def _window(coming: Iterator[Step[T]], failed: list[Exception], window_bytes: int, window_steps: int) -> list[Step[T]]:
@@ -84,31 +128,3 @@ def _window(coming: Iterator[Step[T]], failed: list[Exception], window_bytes: in
     except Exception as e:  # noqa: BLE001  raised again when its turn comes
         failed.append(e)
     return window
-
-
-def _ordered(reader: ChunkReader, window: list[Step[T]], workers: int) -> Iterator[Got[T]]:
-    """What comes before its turn waits, as a copy: a part of a frame would keep all of the frame in memory."""
-    wants = [Want(step.chunk_id, at, step.length) for at, step in enumerate(window) if step.chunk_id is not None]
-    waiting: dict[int, tuple[memoryview, Damaged | None]] = {}
-    turn = 0
-    for got in fetch(reader, wants, workers) if wants else ():
-        at = got.purpose
-        if at != _next_chunk(window, turn):
-            waiting[at] = memoryview(bytes(got.data)), got.damage
-            continue
-        for step in window[turn:at]:
-            yield Got(step.purpose, _NOTHING, None)
-        yield Got(window[at].purpose, got.data, got.damage)
-        turn = at + 1
-        while turn < len(window) and (window[turn].chunk_id is None or turn in waiting):
-            data, damage = waiting.pop(turn, (_NOTHING, None))
-            yield Got(window[turn].purpose, data, damage)
-            turn += 1
-    for step in window[turn:]:
-        yield Got(step.purpose, _NOTHING, None)
-
-
-def _next_chunk(window: list[Step[T]], turn: int) -> int:
-    while turn < len(window) and window[turn].chunk_id is None:
-        turn += 1
-    return turn

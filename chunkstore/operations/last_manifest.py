@@ -7,9 +7,20 @@ back unchanged they are taken over as they are, without encoding an entry.
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 
-from chunkstore.format.entries import FILE, SYMLINK, Components, Entry, Owners, Row, components, read_own_segment
+from chunkstore.format.entries import (
+    FILE,
+    SYMLINK,
+    Components,
+    Entry,
+    Owners,
+    Row,
+    components,
+    read_own_segment,
+    sort_key,
+)
 from chunkstore.format.tree_nodes import encode_run
 from chunkstore.ids import ChunkId
 from chunkstore.keys.derivation import ChunkKind, IndexKey
@@ -25,6 +36,13 @@ _IDS_AT_ONCE = 4096
 
 
 _SIZED = frozenset({FILE, SYMLINK})
+
+_PathKey = tuple[Components, bytes]
+
+
+def _path_key(row: tuple[bytes, Row, int]) -> _PathKey:
+    """Sorts rows as manifests are sorted."""
+    return sort_key(row[0], row[1][0])
 
 
 class Match:
@@ -48,13 +66,14 @@ class LastEntries:
     def __init__(self, cache: ManifestCache | None, key: IndexKey) -> None:
         self._cache = cache
         self._segments: Iterator[CachedSegment] = cache.segments() if cache else iter(())
-        self._trusted_before = cache.header.started - RACY_NS if cache else 0
+        self._trusted_before = 0
         self._key = key
         self._segment: CachedSegment | None = None
         self._ahead = next(self._segments, None)
         self._rows: list[tuple[bytes, Row, int]] = []
         self._at = 0
         self._parts: tuple[bytes, Components] = (b"", ())
+        self._seen: _PathKey | None = None
         self.files_gone = 0
 
     # -- finding
@@ -103,6 +122,13 @@ class LastEntries:
         return self._parts[1]
 
     def _load(self) -> bool:
+        """The next segment that has more than the segments before it; those of a second part of the cache begin anew."""
+        while self._load_segment():
+            if self._at < len(self._rows):
+                return True
+        return False
+
+    def _load_segment(self) -> bool:
         """The next segment; one that is not what its id says ends the cache: files are read again."""
         self.interrupt()
         self._segment = segment = self._ahead
@@ -111,13 +137,25 @@ class LastEntries:
             self._segment = self._ahead = None
             return False
         self._ahead = next(self._segments, None)
+        self._trusted_before = segment.started - RACY_NS
         first_id = segment.first_id
         owners, rows = read_own_segment(segment.data)
         self._compare(owners)
         for parent, row in rows:
             self._rows.append((parent, row, first_id))
             first_id += row[9]
+        self._pass_over()
         return True
+
+    def _pass_over(self) -> None:
+        """Leave out the rows of paths that were here before."""
+        if not self._rows:
+            return
+        seen, rows, end = self._seen, self._rows, _path_key(self._rows[-1])
+        if seen is not None and _path_key(rows[0]) <= seen:
+            self._at = bisect_right(rows, seen, key=_path_key)
+            end = max(seen, end)
+        self._seen = end
 
     def _authentic(self, segment: CachedSegment) -> bool:
         key, cache = self._key, self._cache
@@ -173,8 +211,10 @@ class LastManifest(LastEntries):
 
     def keep(self, parent: bytes, match: Match) -> None:
         """Write the entry as it was."""
-        # The last segment ended because the manifest did: what may follow now has to see where its hash ends it.
-        starts = match.position == 0 and self._manifest.at_boundary and self._ahead is not None and self._same_names
+        # The last segment ended because the manifest or its part did: what may follow now has to see where its hash ends
+        # it.
+        ends = self._ahead is not None and self._segment is not None and self._segment.whole
+        starts = match.position == 0 and ends and self._manifest.at_boundary and self._same_names
         if match.position == self._held and (self._held or starts):
             self._held += 1
             if self._held == len(self._rows):

@@ -139,8 +139,14 @@ def _nothing_fits(among: Collection[Snapshot], whole: Collection[Snapshot], want
     """Why none of `whole`, those of `among` that are not partial, fits, with what could be asked for instead."""
     if not among:
         return "the repository has no snapshot yet. Make one with `chunkstore snapshot PATH`"
-    if not whole:
-        return f"all snapshots are partial: runs that broke off made them. Give the id of one, not {LATEST}"
+    partial = [each for each in among if each.record.partial and wanted.fits(each)]
+    if partial:
+        newest = max(partial, key=lambda each: each.age_order).record
+        return (
+            f"{'all snapshots' if not whole else 'all that fit'} are partial: runs that did not come to their end made them. "
+            f"{LATEST} is never one of them; the newest is {newest.id[:_SHOWN]} of {format_time(newest.time)}: "
+            "give that id to have what it has"
+        )
     at_any_time = [each.record.time for each in whole if replace(wanted, not_after=None).fits(each)]
     if at_any_time:
         return f"no snapshot is as old as that: the oldest is of {format_time(min(at_any_time))}"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from chunkstore.chunking import make_chunker, parse_chunker
-from chunkstore.errors import Fenced, Interrupted, StorageError
+from chunkstore.errors import Fenced, Interrupted
 from chunkstore.format.client_state import ClientState
 from chunkstore.format.records import SignedRecord, SnapshotRecord, stored_time
+from chunkstore.operations.checkpoints import CheckpointSchedule
+from chunkstore.operations.commit import commit_as_next
 from chunkstore.operations.estimate import estimate
 from chunkstore.operations.file_content import FileContent
 from chunkstore.operations.last_manifest import LastManifest
@@ -25,7 +27,6 @@ from chunkstore.repository.chunk_writer import ChunkWriter
 from chunkstore.repository.local_index import LocalIndex
 from chunkstore.repository.manifest_cache import CacheHeader, ManifestCache, ManifestCacheWriter, open_manifest_cache
 from chunkstore.repository.manifest_writer import ManifestWriter, Roots
-from chunkstore.repository.places import load_state, locked, save_state
 from chunkstore.repository.repository import Repository, Surroundings
 from chunkstore.repository.session import WriteSession
 from chunkstore.tree.choosing import Chooser
@@ -78,6 +79,7 @@ class Run:
         self._index = index
         self._started = stored_time(around.clock())
         self._unchecked = 0
+        self._checkpoints = CheckpointSchedule(options.checkpoint_every, around.clock)
         self._tally = Tally(roots, progress)
         self._metadata = Metadata(self._tally.error, atime=options.atime)
         self._session = WriteSession(repository, index, around, progress)
@@ -99,7 +101,7 @@ class Run:
             self._expect(cache, stack)
             self._prepare(cache, log, str(directory), stack)
             roots = self._store_everything()
-            signed = self._commit(roots)
+            signed = self._commit(roots, partial=False)
             counted = self._tally.statistics
             log.keep(counted.files, counted.bytes)
         self._tally.unreadable_attributes(self._metadata.unreadable)
@@ -107,8 +109,8 @@ class Run:
 
     def _expect(self, cache: ManifestCache | None, stack: contextlib.ExitStack) -> None:
         """Tell the progress how much there will be."""
-        if self._options.estimate and cache:
-            self._progress.total(cache.header.files, cache.header.size)
+        if self._options.estimate and cache and cache.whole:
+            self._progress.total(cache.whole.files, cache.whole.size)
         elif self._options.estimate:
             estimate(self._roots, self._options.choosing, self._progress, stack)
 
@@ -117,6 +119,7 @@ class Run:
     ) -> None:
         """Put the chain together."""
         key, options = self._repository.key, self._options
+        self._log = log
         parameters = parse_chunker(self._repository.config.chunker)
         self._writer = writer = stack.enter_context(
             ChunkWriter(
@@ -125,7 +128,7 @@ class Run:
             )
         )  # fmt: skip
         self._manifest = manifest = ManifestWriter(writer, key.segment_cut_key, log, Accounts())
-        blindly = cache is not None and self._may_take_over(cache.header)
+        blindly = cache is not None and all(map(self._may_take_over, cache.headers))
         self._last = LastManifest(cache, key, manifest, log.ids, None if blindly else writer.add)
         self._content = FileContent(
             writer, make_chunker(parameters, key.chunker_seed), scratch, self._tick_content, self._metadata.of_file
@@ -146,8 +149,7 @@ class Run:
         return same and not self._session.condemned.plan_open
 
     def _end_session(self) -> None:
-        with contextlib.suppress(StorageError):  # a session that is left behind delays a prune, no more
-            self._session.end()
+        self._session.give_up()
 
     # -- the chain
 
@@ -171,6 +173,8 @@ class Run:
             self._check()
             for name, status in children:
                 self._entries.add(parent, name, status)
+                if self._checkpoints.due:
+                    self._checkpoint()
 
     # -- keeping watch
 
@@ -183,20 +187,37 @@ class Run:
     def _check(self) -> None:
         self._unchecked = 0
         self._session.beat()
+        self._checkpoints.look(self._writer.written.chunks)
         if self._around.stop():
             raise Interrupted("interrupted; what was stored so far will be used by the next snapshot")
 
     # -- the record
 
-    def _commit(self, roots: Roots) -> SignedRecord:
-        places, repository_id = self._around.places, self._repository.key.repository_id
-        with locked(places, repository_id):  # two runs on this machine must not take the same sequence number
-            state = load_state(places, repository_id)
-            signed = self._session.commit(self._record(roots, state), self._options.sign)
-            generation = max(state.generation, self._session.generation)
-            following = replace(state, sequence=state.sequence + 1, previous=signed.digest, generation=generation)
-            save_state(places, following)
-        return signed
+    def _checkpoint(self) -> None:
+        """Commit what there is so far as a partial snapshot, and go on under another session id; not while a plan is open.
+
+        The entry before is complete. Whatever fails here, what was committed before is whole.
+        """
+        following = None if self._manifest.is_empty else self._session.successor()
+        if following is not None:
+            with contextlib.ExitStack() as undo:
+                undo.callback(following.give_up)
+                self._last.interrupt()
+                so_far = self._manifest.so_far()
+                self._writer.flush()
+                self._commit(so_far.roots, partial=True)
+                undo.pop_all()
+            committed, self._session = self._session, following
+            self._writer.go_on_as(following.id)
+            committed.give_up()  # it has ended; the object is only in the way of prunes
+            self._log.checkpoint(so_far.tail, self._tally.statistics.files, self._tally.statistics.bytes)
+        self._checkpoints.begin_anew(self._writer.written.chunks)
+
+    def _commit(self, roots: Roots, *, partial: bool) -> SignedRecord:
+        """A checkpoint is not signed: signing may ask a person."""
+        sign = None if partial else self._options.sign
+        record = functools.partial(self._record, roots, partial)
+        return commit_as_next(self._session, self._repository, self._around, record, sign)
 
     def _count_written(self, end: int) -> None:
         counted, written = self._tally.statistics, self._writer.written
@@ -206,7 +227,7 @@ class Run:
         counted.chunks_new, counted.packs = written.chunks, written.packs
         counted.duration_ns = max(end - self._started, 0)
 
-    def _record(self, roots: Roots, state: ClientState) -> SnapshotRecord:
+    def _record(self, roots: Roots, partial: bool, state: ClientState) -> SnapshotRecord:
         around, end = self._around, stored_time(self._around.clock())
         self._count_written(end)
         return SnapshotRecord(
@@ -224,7 +245,7 @@ class Run:
             sequence=state.sequence,
             previous=state.previous,
             generation=self._session.generation,
-            partial=False,
+            partial=partial,
             errors=self._tally.statistics.errors,
             statistics=self._tally.statistics.as_record(),
             program=around.program,

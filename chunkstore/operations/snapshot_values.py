@@ -10,6 +10,9 @@ from chunkstore.repository.chunk_writer import WriteOptions
 from chunkstore.repository.session import Signing
 from chunkstore.tree.choosing import Choosing
 
+CHECKPOINT_EVERY = 30 * 60 * 10**9
+"""Half an hour: what is lost with a run that breaks off is read again, not stored again."""
+
 
 @dataclass(frozen=True, slots=True)
 class SnapshotOptions:
@@ -26,6 +29,8 @@ class SnapshotOptions:
     """Record access times."""
     read_special: bool = False
     """Store the content of block devices and pipes; a root may be a link to one."""
+    checkpoint_every: int = CHECKPOINT_EVERY
+    """Nanoseconds after which a run commits what it has so far as a partial snapshot; 0: never."""
     estimate: bool = False
     """Tell the progress how much there is in all: what the last snapshot had, else by walking ahead in a thread."""
 

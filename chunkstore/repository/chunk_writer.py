@@ -6,12 +6,10 @@ add -> known? -> open frame -> [encode, workers] -> pack -> [hash, put, workers]
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from types import TracebackType
 
 from blake3 import blake3
 
-from chunkstore.compression import DEFAULT_LEVEL
 from chunkstore.errors import Damaged, InvalidArgument
 from chunkstore.format import names
 from chunkstore.format import pack as packs
@@ -26,38 +24,22 @@ from chunkstore.parallel import OrderedPool
 from chunkstore.repository.frames import FrameCoder, OpenFrame, SealedFrame
 from chunkstore.repository.local_index import LocalIndex
 from chunkstore.repository.repository import Repository
+from chunkstore.repository.sparse_frames import Renewal
+from chunkstore.repository.write_values import WriteOptions, Written
+from chunkstore.storage.protocol import Buffer, connections
+
+__all__ = ["ROWS_PER_INDEX_OBJECT", "ChunkWriter", "WriteOptions", "Written"]
 
 ROWS_PER_INDEX_OBJECT = 50_000
 _IDS_IN_MEMORY = 200_000
 """Ids of a first snapshot that are held in memory, 20 MB: as long as they are all there are, nothing is looked up."""
+_BYTES_BEING_STORED = 96 << 20
+"""Of packs on their way to the storage, however many connections it has; two packs may be more."""
 _PLANES = {
     ChunkKind.CONTENT: ObjectKind.CONTENT_PACK,
     ChunkKind.MANIFEST: ObjectKind.TREE_PACK,
     ChunkKind.REFERENCE: ObjectKind.TREE_PACK,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class WriteOptions:
-    """How chunks are encoded: zstd level, whether each frame is verified, worker threads (0: all inline)."""
-
-    level: int = DEFAULT_LEVEL
-    verify: bool = True
-    workers: int = 2
-    packs_per_index_object: int = 32
-
-
-@dataclass(slots=True)
-class Written:
-    """What a session has stored; sizes in bytes. Packs and their bytes count when they are stored."""
-
-    chunks: int = 0
-    raw: int = 0
-    content_raw: int = 0
-    content_stored: int = 0
-    frames: int = 0
-    packs: int = 0
-    stored: int = 0
 
 
 class _OpenPack:
@@ -66,7 +48,7 @@ class _OpenPack:
     def __init__(self, plane: ObjectKind, slots: tuple[Slot, ...], header: bytes) -> None:
         self.plane = plane
         self.slots = slots
-        self.body: list[bytes | bytearray] = [header]
+        self.body: list[Buffer] = [header]
         self.frames: list[Frame] = []
         self.size = len(header)
 
@@ -111,10 +93,13 @@ class ChunkWriter:
         self._packs: dict[ObjectKind, _OpenPack] = {}
         window = 2 * options.workers
         self._encoding = OrderedPool[OpenFrame, SealedFrame](self._encode, options.workers, window, "encode")
-        uploads = min(options.workers, 2)
-        self._storing = OrderedPool[_OpenPack, PackInfo](self._store, uploads, uploads, "store")
+        most = max(_BYTES_BEING_STORED // config.pack_size, 2)
+        uploads = min(connections(repository.storage), most) if options.workers else 0
+        self._storing = OrderedPool[_OpenPack, PackInfo](self._store, uploads, uploads, "store", ready=uploads)
         self._own: set[ChunkId] = set()
         self._own_is_all = index.is_empty()
+        self._renewal = Renewal(index, options.renew_percent, options.renew_floor)
+        self._sparse = self._renewal.active
         self._unindexed: list[PackInfo] = []
         self._unindexed_rows = 0
         self._index_objects = 0
@@ -155,14 +140,14 @@ class ChunkWriter:
         frame = self._open[ChunkKind.CONTENT]
         data = memoryview(frame.buffer)[frame.used : frame.used + size]
         chunk_id = ChunkId(blake3(data, key=self._id_keys[ChunkKind.CONTENT]).digest())
-        if not self.knows(chunk_id):
+        if not self.knows(chunk_id) or (self._sparse and self._renews(chunk_id, size)):
             self._append(frame, chunk_id, size)
         return chunk_id
 
     def add(self, kind: ChunkKind, data: bytes | memoryview) -> ChunkId:
         """The id of this chunk, which is stored if it is not known."""
         chunk_id = ChunkId(blake3(data, key=self._id_keys[kind]).digest())
-        if not self.knows(chunk_id):
+        if not self.knows(chunk_id) or (self._sparse and self._renews(chunk_id, len(data))):
             frame = self._frame_for(kind, len(data))
             frame.buffer[frame.used : frame.used + len(data)] = data
             self._append(frame, chunk_id, len(data))
@@ -171,6 +156,10 @@ class ChunkWriter:
     def knows(self, chunk_id: ChunkId) -> bool:
         """Whether the chunk may be relied on: written by this session, or in a pack no plan condemns."""
         return chunk_id in self._own or (not self._own_is_all and self._index.knows(chunk_id))
+
+    def _renews(self, chunk_id: ChunkId, size: int) -> bool:
+        """Whether a known chunk is stored once more, because the frames that have it are sparse."""
+        return chunk_id not in self._own and self._renewal.wants(chunk_id, size, self.written.raw)
 
     def _append(self, frame: OpenFrame, chunk_id: ChunkId, size: int) -> None:
         frame.ids.append(chunk_id)
@@ -235,7 +224,6 @@ class ChunkWriter:
         info, data = packs.finish(
             pack.plane, pack.slots, pack.frames, pack.body, self._repository.key, self._random_bytes
         )
-        pack.body.clear()
         self._repository.storage.put(names.pack(info.pack_id), data)
         return info
 
@@ -281,6 +269,12 @@ class ChunkWriter:
         self._note_stored(self._storing.drain())
         if self._unindexed:
             self._write_index_object()
+
+    def go_on_as(self, session: SnapshotId) -> None:
+        """After a `flush`: what is stored from now on is stored by this session."""
+        assert not self._unindexed
+        self._session = session
+        self._index_objects = 0
 
     def close(self) -> None:
         """Stop the workers; what was not flushed is forgotten."""

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from chunkstore.errors import IndexDamaged, StorageFull
 
-_VERSION = 2
+_VERSION = 3
 _CACHE_KIB = 16 * 1024
 _SCHEMA = """
 CREATE TABLE facts(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -29,10 +29,11 @@ CREATE TABLE frames(
 CREATE TABLE chunks(
     id BLOB NOT NULL, frame INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
     PRIMARY KEY(id, frame)) WITHOUT ROWID;
+CREATE TABLE sparse(frame INTEGER PRIMARY KEY);
 """
 
 
-_TABLES = frozenset({"facts", "sources", "packs", "named", "slots", "frames", "chunks"})
+_TABLES = frozenset({"facts", "sources", "packs", "named", "slots", "frames", "chunks", "sparse"})
 _UNREADABLE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 """Codes of a file that is not what it must be; others (busy, full, no rights) say nothing about what is in it."""
 _PATIENCE_S = 120.0

@@ -13,6 +13,7 @@ from chunkstore.format.pack import PackInfo
 from chunkstore.progress import Progress
 from chunkstore.repository.local_index import LocalIndex
 from chunkstore.repository.repository import Repository, numbers
+from chunkstore.repository.sparse_frames import mark_sparse
 
 _ATTEMPTS = 5
 _EMPTY = Generation(0, (), frozenset(), frozenset())
@@ -70,6 +71,8 @@ def _sync_once(repository: Repository, index: LocalIndex, progress: Progress) ->
     def bring_in_line() -> None:
         index.drop_sources(here - wanted)
         index.drop_packs(generation.dropped)
+        if generation.number != seen:
+            mark_sparse(index, generation.sparse)
         index.set_generation(generation.number)
 
     _change(index, seen, bring_in_line)

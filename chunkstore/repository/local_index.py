@@ -63,6 +63,11 @@ class LocalIndex:
 
     # -- what is in it
 
+    @property
+    def file(self) -> IndexFile:
+        """The database, for who goes through all of it."""
+        return self._file
+
     def sources(self) -> set[str]:
         """Names of the index objects whose rows are here."""
         with self._guarded():
@@ -113,6 +118,13 @@ class LocalIndex:
         """Look-ups between two changes share one transaction: on its own each would lock and unlock files."""
         self._reading = True
         self._db.execute("BEGIN")
+
+    def hold_still(self) -> None:
+        """What is read from now on is of one moment, whatever other processes add, until this one changes something."""
+        with self._guarded():
+            if not self._reading:
+                self._begin_reading()
+            self._lookup.execute("SELECT value FROM facts WHERE name='version'").fetchone()
 
     def _end_reading(self) -> None:
         if self._reading:

@@ -1,12 +1,10 @@
 """The last manifest, kept on this machine in plaintext (mode 0600), in its own order: the file cache.
 
-An unchanged file is found by merging two sorted streams. Two files, written while a snapshot is made:
-
-`<name>.manifest`: magic, snapshot id (16 bytes), generation, losses of the local index, start of the snapshot, number of files, their bytes (8 bytes
-each); then for each segment a head (length, number of runs, number of ids, segment id), its runs (id, count) and its bytes; then 4 zero bytes and the
-number of segments. `<name>-<snapshot id>.ids`: the chunk ids of all entries, joined.
+An unchanged file is found by merging two sorted streams. Where a run broke off after a checkpoint, its part of the manifest
+comes first, and then the whole manifest before it: what it has of the same paths is passed over by who merges.
 
 It is a cache: segments and runs are checked against their ids when used, and anything odd means that files are read.
+`manifest_part` says what is in the files.
 """
 
 from __future__ import annotations
@@ -14,47 +12,24 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
-from chunkstore.format.tree_nodes import RunRef, SegmentRef
-from chunkstore.ids import ID_SIZE, ChunkId, SnapshotId
+from chunkstore.format.tree_nodes import SegmentRef
+from chunkstore.repository.manifest_part import (
+    CachedSegment,
+    CacheHeader,
+    Part,
+    open_part,
+    pack_checkpoint,
+    pack_end,
+    pack_segment,
+)
+from chunkstore.repository.places import write_private
 
-_MAGIC = b"CSMANIF3"
-_HEADER = struct.Struct(">8s16sQQQQQ")
-_HEAD = struct.Struct(">IIQ32s")
-_RUN = struct.Struct(">32sI")
-_TAIL = struct.Struct(">IQ")
-
-
-@dataclass(frozen=True, slots=True)
-class CacheHeader:
-    """Which snapshot the cache is of, the generation its run synced, the `losses` of the local index then, when it
-    started (ns since 1970), and how much there was: files, and their bytes.
-    """
-
-    snapshot: SnapshotId
-    generation: int
-    losses: int
-    started: int
-    files: int = 0
-    size: int = 0
-
-    def pack(self) -> bytes:
-        numbers = (self.generation, self.losses, self.started, self.files, self.size)
-        return _HEADER.pack(_MAGIC, bytes.fromhex(self.snapshot), *numbers)
-
-
-class CachedSegment(NamedTuple):
-    """A segment, its bytes, and the number of its first id among all ids of the manifest."""
-
-    ref: SegmentRef
-    data: bytes
-    first_id: int
-    ids: int
+__all__ = ["CacheHeader", "CachedSegment", "ManifestCache", "ManifestCacheWriter", "open_manifest_cache"]
 
 
 class ManifestCacheWriter:
@@ -64,6 +39,7 @@ class ManifestCacheWriter:
     """
 
     def __init__(self, directory: Path, name: str, header: CacheHeader, warn: Callable[[str], None]) -> None:
+        self._name = name
         self._path = directory / f"{name}.manifest"
         self._ids_path = directory / f"{name}-{header.snapshot}.ids"
         self._new_path = directory / f"{name}-{header.snapshot}.new"
@@ -73,7 +49,7 @@ class ManifestCacheWriter:
         self._files: list[BinaryIO] = []
         self._kept = self._broken = False
         with self._giving_up():
-            self._sweep(name)
+            self._sweep()
             self._files = [_create(self._new_path), _create(self._ids_path)]
             self._files[0].write(header.pack())
 
@@ -88,13 +64,15 @@ class ManifestCacheWriter:
         self._broken = True
         self._warn(f"the next snapshot will read every file again: {self._path.parent}: {error.strerror}")
 
-    def _sweep(self, name: str) -> None:
-        """Remove what killed runs left: files of this name that nobody holds and the last manifest does not need."""
-        last = open_manifest_cache(self._path.parent, name)
-        with contextlib.closing(last) if last else contextlib.nullcontext():
-            for path in (*self._path.parent.glob(f"{name}-*.ids"), *self._path.parent.glob(f"{name}-*.new")):
-                if (last is None or path != last.ids_path) and not _is_held(path):
-                    path.unlink(missing_ok=True)
+    def _sweep(self) -> None:
+        """Remove what runs left: files of this name that nobody holds and the last manifest does not need."""
+        last = open_manifest_cache(self._path.parent, self._name)
+        needed = last.paths if last else frozenset()
+        if last:
+            last.close()
+        for path in self._path.parent.glob(f"{self._name}[-.]*"):
+            if path.suffix in (".ids", ".new", ".checkpoint") and path not in needed and not _is_held(path):
+                path.unlink(missing_ok=True)
 
     def ids(self, ids: bytes) -> None:
         if self._broken:
@@ -108,12 +86,21 @@ class ManifestCacheWriter:
         if self._broken:
             return
         with self._giving_up():
-            count = sum(run.count for run in ref.runs)
-            manifest = self._files[0]
-            manifest.write(_HEAD.pack(len(data), len(ref.runs), count, ref.segment_id))
-            manifest.writelines(_RUN.pack(run.run_id, run.count) for run in ref.runs)
-            manifest.write(data)
+            self._files[0].write(pack_segment(ref, data))
             self._segments += 1
+
+    def checkpoint(self, tail: tuple[SegmentRef, bytes] | None, files: int, size: int) -> None:
+        """What is here so far belongs to a snapshot now: if the run breaks off, the next one begins with it.
+
+        `tail` is the segment that is still open, `files` and `size` are what there was so far.
+        """
+        if not self._broken:
+            with self._giving_up():
+                for file in self._files:
+                    file.flush()
+                header = replace(self._header, files=files, size=size)
+                data = pack_checkpoint(header, self._files[0].tell(), tail)
+                write_private(self._path.with_suffix(".checkpoint"), data)
 
     def keep(self, files: int, size: int) -> None:
         """From now on this is the last manifest; so many files, with so many bytes, are in it."""
@@ -123,88 +110,75 @@ class ManifestCacheWriter:
 
     def _replace(self, header: CacheHeader) -> None:
         manifest, ids = self._files
-        manifest.write(_TAIL.pack(0, self._segments))
+        manifest.write(pack_end(self._segments))
         manifest.seek(0)
         manifest.write(header.pack())
         manifest.flush()
         ids.flush()
-        replaced = open_manifest_cache(self._path.parent, self._path.name.removesuffix(".manifest"))
         os.replace(self._new_path, self._path)
         self._kept = True
-        if replaced:  # other ids may be those of a run that is still under way
-            replaced.close()
-            replaced.ids_path.unlink(missing_ok=True)
+        self._sweep()  # what was replaced; other ids may be those of a run that is still under way
 
     def close(self) -> None:
-        """Remove what was not kept."""
+        """Remove what was not kept and belongs to no checkpoint."""
         for file in self._files:
             with contextlib.suppress(OSError):  # what a full disk did not take
                 file.close()
         if not self._kept:
-            self._new_path.unlink(missing_ok=True)
-            self._ids_path.unlink(missing_ok=True)
+            with self._giving_up():
+                self._sweep()
 
 
 class ManifestCache:
-    """Reads a cache from front to back."""
+    """Reads a cache from front to back: a manifest, or the part of one up to a checkpoint and the manifest before it."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises `OSError` or `ValueError` when there is none that can be used."""
-        self._files = contextlib.ExitStack()
-        self._manifest: BinaryIO = self._files.enter_context(path.open("rb"))
-        try:
-            magic, snapshot, *numbers = _HEADER.unpack(_exactly(self._manifest, _HEADER.size))
-            if magic != _MAGIC:
-                raise ValueError("not a manifest cache")
-            self.header = CacheHeader(SnapshotId(snapshot.hex()), *numbers)
-            self.ids_path = path.with_name(f"{path.name.removesuffix('.manifest')}-{self.header.snapshot}.ids")
-            self._ids: BinaryIO = self._files.enter_context(self.ids_path.open("rb"))
-        except BaseException:
-            self._files.close()
-            raise
+    def __init__(self, parts: list[Part]) -> None:
+        self._parts = parts
+        self._begun = [(0, parts[0])]
+
+    @property
+    def headers(self) -> tuple[CacheHeader, ...]:
+        """Of each part."""
+        return tuple(part.header for part in self._parts)
+
+    @property
+    def whole(self) -> CacheHeader | None:
+        """Of the last snapshot that came to its end."""
+        return next((part.header for part in self._parts if part.is_whole), None)
+
+    @property
+    def paths(self) -> frozenset[Path]:
+        """The files that are needed to read it."""
+        return frozenset(path for part in self._parts for path in part.paths)
 
     def segments(self) -> Iterator[CachedSegment]:
-        """All segments; ends early, without an error, where the file is cut off or strange."""
+        """All segments; those of a second part go over paths again that the first part has."""
         first_id = 0
-        with contextlib.suppress(ValueError, struct.error):
-            while True:
-                length = int.from_bytes(_exactly(self._manifest, 4), "big")
-                if not length:
-                    return
-                rest = _exactly(self._manifest, _HEAD.size - 4)
-                _, runs, ids, segment_id = _HEAD.unpack(length.to_bytes(4, "big") + rest)
-                table = _exactly(self._manifest, runs * _RUN.size)
-                refs = tuple(RunRef(ChunkId(run_id), count) for run_id, count in _RUN.iter_unpack(table))
-                if sum(run.count for run in refs) != ids:
-                    return
-                ref = SegmentRef(ChunkId(segment_id), length, refs)
-                yield CachedSegment(ref, _exactly(self._manifest, length), first_id, ids)
-                first_id += ids
+        self._begun.clear()
+        for part in self._parts:
+            self._begun.append((first_id, part))
+            for each in part.segments(first_id):
+                yield each
+                first_id = each.first_id + each.ids
 
     def ids(self, first: int, count: int) -> bytes:
-        """`count` joined ids from number `first` on; shorter where the file is cut off."""
-        self._ids.seek(first * ID_SIZE)
-        return self._ids.read(count * ID_SIZE)
+        """`count` joined ids of one segment that was read, from number `first` on; shorter where the file is cut off."""
+        begin, part = next(each for each in reversed(self._begun) if each[0] <= first)
+        return part.ids(first - begin, count)
 
     def close(self) -> None:
-        self._files.close()
+        for part in self._parts:
+            part.close()
 
 
 def open_manifest_cache(directory: Path, name: str) -> ManifestCache | None:
     """The last manifest of this name, if there is one that looks whole."""
-    try:
-        return ManifestCache(directory / f"{name}.manifest")
-    except (OSError, ValueError, struct.error):
-        return None
-
-
-def _exactly(file: BinaryIO, size: int) -> bytes:
-    if size > os.fstat(file.fileno()).st_size:
-        raise ValueError("cut off")
-    data = file.read(size)
-    if len(data) != size:
-        raise ValueError("cut off")
-    return data
+    whole, checkpoint = (open_part(directory / f"{name}.{which}") for which in ("manifest", "checkpoint"))
+    if checkpoint and whole and checkpoint.header.started <= whole.header.started:
+        checkpoint.close()  # a run that came to its end made it useless
+        checkpoint = None
+    parts = [part for part in (checkpoint, whole) if part]
+    return ManifestCache(parts) if parts else None
 
 
 def _create(path: Path) -> BinaryIO:

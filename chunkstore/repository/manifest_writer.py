@@ -7,7 +7,8 @@ whatever the metadata says; runs of ids and tree nodes end by the bits of what t
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from chunkstore.format.entries import MAX_SEGMENT, Entry, Owners, encode_directory, encode_entry, encode_segment, join
@@ -78,12 +79,14 @@ class Roots:
     reference: ChunkId
 
 
-@dataclass(slots=True)
-class _OpenNode:
-    keys: list[PathKey] = field(default_factory=list)
-    children: list[SegmentRef] | list[NodeRef] = field(default_factory=list)
-    size: int = 0
-    emitted: int = 0
+@dataclass(frozen=True, slots=True)
+class SoFar:
+    """A manifest of the entries that there are by now: its roots, and the segment in it that is still open in the
+    writer, with its bytes; None where none is.
+    """
+
+    roots: Roots
+    tail: tuple[SegmentRef, bytes] | None
 
 
 class ManifestWriter:
@@ -104,7 +107,13 @@ class ManifestWriter:
         self._runs: list[RunRef] = []
         self._run = bytearray()
         self._file_start = 0
-        self._levels: list[_OpenNode] = []
+        self._trees = _Trees(sink)
+        self._empty = True
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no entry was added yet."""
+        return self._empty
 
     @property
     def at_boundary(self) -> bool:
@@ -132,10 +141,16 @@ class ManifestWriter:
     def _end_run(self, count: int) -> None:
         if not count:
             return
-        part = bytes(self._run[: count * ID_SIZE])
+        self._runs += self._store_run(count)
         del self._run[: count * ID_SIZE]
-        self._runs.append(RunRef(self._sink.add(ChunkKind.REFERENCE, encode_run([part])), count))
         self._file_start = 0
+
+    def _store_run(self, count: int) -> list[RunRef]:
+        """The first `count` ids that are waiting, as a run, if there are any."""
+        if not count:
+            return []
+        part = bytes(self._run[: count * ID_SIZE])
+        return [RunRef(self._sink.add(ChunkKind.REFERENCE, encode_run([part])), count)]
 
     # -- entries
 
@@ -151,6 +166,7 @@ class ManifestWriter:
     def add_quietly(self, parent: bytes, entry: Entry) -> None:
         """Like `add`, when it is known that the segment does not end here."""
         if not self._entries:
+            self._empty = False
             self._first = (parent, entry.name)
             self._parent = b""
         if parent != self._parent:
@@ -173,13 +189,16 @@ class ManifestWriter:
         if not self._entries:
             return
         self._end_run(len(self._run) // ID_SIZE)
-        data = encode_segment(self._pieces, self._owners())
-        ref = SegmentRef(self._sink.add(ChunkKind.MANIFEST, data), len(data), tuple(self._runs))
+        ref, data = self._store_segment(self._runs)
         self._log.segment(ref, data)
         first = self._first
         self._pieces, self._size, self._entries, self._runs = [], 0, 0, []
         self._users, self._groups = set(), set()
-        self._add_child(0, first, ref, 40 * len(ref.runs))
+        self._trees.add(first, ref)
+
+    def _store_segment(self, runs: Sequence[RunRef]) -> tuple[SegmentRef, bytes]:
+        data = encode_segment(self._pieces, self._owners())
+        return SegmentRef(self._sink.add(ChunkKind.MANIFEST, data), len(data), tuple(runs)), data
 
     def _owners(self) -> Owners:
         users = ((uid, self._names.user(uid)) for uid in self._users)
@@ -194,17 +213,59 @@ class ManifestWriter:
 
     def reuse_segment(self, first: PathKey, ref: SegmentRef, data: bytes) -> None:
         """A whole segment of the last manifest, unchanged; only at a boundary. Its ids went through the log already."""
+        self._empty = False
         self._log.segment(ref, data)
-        self._add_child(0, first, ref, 40 * len(ref.runs))
+        self._trees.add(first, ref)
 
-    # -- trees
+    # -- ends
+
+    def so_far(self) -> SoFar:
+        """Store what makes a manifest of the entries so far, of which there must be one; the writer goes on as if
+        nothing had been.
+        """
+        trees, tail = self._trees.copy(), None
+        if self._entries:
+            tail = self._store_segment([*self._runs, *self._store_run(len(self._run) // ID_SIZE)])
+            trees.add(self._first, tail[0])
+        return SoFar(trees.finish(), tail)
+
+    def finish(self) -> Roots:
+        """End everything that is open; the roots of a manifest with at least one entry."""
+        self.end_segment()
+        return self._trees.finish()
+
+
+@dataclass(slots=True)
+class _OpenNode:
+    keys: list[PathKey] = field(default_factory=list)
+    children: list[SegmentRef | NodeRef] = field(default_factory=list)
+    size: int = 0
+    emitted: int = 0
+
+
+class _Trees:
+    """The content tree and the reference tree, which have the same shape."""
+
+    def __init__(self, sink: ChunkSink) -> None:
+        self._sink = sink
+        self._levels: list[_OpenNode] = []
+
+    def copy(self) -> _Trees:
+        """Trees of the same segments that can be finished while these grow."""
+        copy = _Trees(self._sink)
+        copy._levels = [replace(node, keys=[*node.keys], children=[*node.children]) for node in self._levels]
+        return copy
+
+    def add(self, first: PathKey, ref: SegmentRef) -> None:
+        """The next segment, which begins with this entry."""
+        self._add_child(0, first, ref, 40 * len(ref.runs))
 
     def _add_child(self, level: int, key: PathKey, child: SegmentRef | NodeRef, extra: int) -> None:
         if level == len(self._levels):
             self._levels.append(_OpenNode())
         node = self._levels[level]
         node.keys.append(key)
-        node.children.append(child)  # type: ignore[arg-type]
+        node.children.append(child)
         node.size += len(key[0]) + len(key[1]) + 80 + extra
         count = len(node.keys)
         bits = child.segment_id[0] if isinstance(child, SegmentRef) else child.content_id[0]
@@ -226,8 +287,7 @@ class ManifestWriter:
         return NodeRef(self._sink.add(ChunkKind.MANIFEST, content), self._sink.add(ChunkKind.REFERENCE, reference))
 
     def finish(self) -> Roots:
-        """End everything that is open; the roots of a manifest with at least one entry."""
-        self.end_segment()
+        """End all nodes; the roots of trees with at least one segment."""
         level = 0
         while True:
             node = self._levels[level]

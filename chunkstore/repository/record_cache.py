@@ -45,6 +45,12 @@ class RecordCache:
                 os.unlink(temporary)
                 raise
 
+    def names(self, prefix: str) -> list[str]:
+        """The names of the objects below `prefix` (`snapshots/`) that are here."""
+        with contextlib.suppress(OSError):
+            return [prefix + name for name in os.listdir(self.directory / prefix) if not name.startswith(".new-")]
+        return []
+
     def keep_only(self, prefix: str, names: Iterable[str]) -> None:
         """Forget all objects below `prefix` (`snapshots/`) but these: the others are gone from the storage."""
         kept = {name[len(prefix) :] for name in names}

@@ -82,7 +82,10 @@ class Repository:
     def create(self, kind: ObjectKind, name: str, body: bytes, random_bytes: RandomBytes) -> bool:
         """Put-if-absent. True also when a lost answer made it look as if it had been there: the content decides."""
         data = self.seal(kind, name, body, random_bytes)
-        return self.storage.put_if_absent(name, data) or bytes(self.storage.get(name)) == data
+        created = self.storage.put_if_absent(name, data) or bytes(self.storage.get(name)) == data
+        if created and kind == ObjectKind.SNAPSHOT and self.records is not None:
+            self.records.put(name, data)  # what this machine has made it knows, whatever a listing says
+        return created
 
 
 def numbers(storage: Storage, prefix: str) -> Iterator[int]:

@@ -7,7 +7,8 @@ put-if-absent; (6) delete the session. Clocks are told to others but decide noth
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from chunkstore.errors import Damaged, Fenced, ObjectMissing, StorageError, UnsupportedFormat
@@ -52,6 +53,8 @@ class WriteSession:
         self.id: SnapshotId = new_snapshot_id(around.random_bytes)
         self._repository = repository
         self._around = around
+        self._progress = progress
+        self._committing = False
         started = stored_time(around.clock())
         self._session = Session(self.id, repository.state.client, around.host, started, started)
         try:
@@ -62,8 +65,7 @@ class WriteSession:
             index.condemn(self.condemned.packs, everything=self.condemned.everything)
             self.generation = index.generation
         except Exception:
-            with contextlib.suppress(StorageError):
-                self.end()
+            self.give_up()
             raise
 
     def _put(self) -> None:
@@ -91,32 +93,72 @@ class WriteSession:
         signature = sign(signed_bytes(body, self._repository.key.repository_id, record.id)) if sign else None
         data = encode_record(body, signature)
         signed = decode_record(data, self.id)  # a record that nobody could read must not be put (I-6)
-        if not self._repository.create(ObjectKind.SNAPSHOT, names.snapshot(self.id), data, self._around.random_bytes):
+        self._committing = True  # until the storage has answered: an order without an answer may still be carried out
+        created = self._repository.create(ObjectKind.SNAPSHOT, names.snapshot(self.id), data, self._around.random_bytes)
+        self._committing = False
+        if not created:
             raise Fenced(f"session {self.id} was ended by a prune")
         return signed
 
+    def successor(self) -> WriteSession | None:
+        """A session for what comes after the commit of this one, which relies on all that this one relies on; None when
+        a plan is open.
+
+        That is safe: its object is there before the plans are listed, so every later plan waits for it; and a plan made
+        since this session began has waited for this one, or this one was fenced and can not commit. What was condemned
+        when this one began stays condemned, and the generation is the one that was synced then.
+        """
+        following = copy.copy(self)
+        following.id = new_snapshot_id(self._around.random_bytes)
+        now = stored_time(self._around.clock())
+        following._session = replace(self._session, id=following.id, started=now, beat=now)
+        with contextlib.ExitStack() as undo:
+            undo.callback(following.give_up)
+            following._put()
+            if any(True for _ in open_plans(self._repository, self._progress)):
+                return None
+            undo.pop_all()
+        return following
+
+    def give_up(self) -> None:
+        """End it, if the storage lets us: a session that is left behind delays a prune, no more."""
+        with contextlib.suppress(StorageError):
+            self.end()
+
     def end(self) -> None:
-        """Delete the session object; after the commit, or when the run is given up."""
+        """Delete the session object; after the commit, or when the run is given up.
+
+        It is left to the next prune, which puts a tombstone, when nobody knows whether the record is there or still
+        comes: without the session a prune would not wait for what that record needs.
+        """
+        if self._committing:
+            return
         self._repository.storage.delete(names.session(self.id))
 
 
 def list_condemned(repository: Repository, progress: Progress) -> Condemned:
     """What the plans that are not carried out yet condemn (I-4)."""
-    listed = {info.name for info in repository.storage.list(names.PLANS)}
     packs: set[PackId] = set()
     everything = plan_open = False
-    for name in sorted(listed):
-        number = names.number(name, names.PLANS)
-        if number is None or (names.plan_done(number) in listed and _is_done(repository, number, progress)):
-            continue
+    for number in open_plans(repository, progress):
         plan_open = True
         try:
-            _, body = repository.read(name, ObjectKind.PLAN)
+            _, body = repository.read(names.plan(number), ObjectKind.PLAN)
             packs |= decode_plan(body, number).condemned
         except (Damaged, UnsupportedFormat, ObjectMissing) as e:
             progress.warn(f"prune plan can not be read, so nothing that is stored is relied on: {e}")
             everything = True
     return Condemned(frozenset(packs), everything, plan_open)
+
+
+def open_plans(repository: Repository, progress: Progress) -> Iterator[int]:
+    """Numbers of the plans that are listed now and not marked as carried out."""
+    listed = {info.name for info in repository.storage.list(names.PLANS)}
+    for name in sorted(listed):
+        number = names.number(name, names.PLANS)
+        if number is None or (names.plan_done(number) in listed and _is_done(repository, number, progress)):
+            continue
+        yield number
 
 
 def _is_done(repository: Repository, number: int, progress: Progress) -> bool:

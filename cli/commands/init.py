@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 
 import click
@@ -23,6 +24,7 @@ from ..environment import interactive, keyring, storage, surroundings
 from ..failures import say
 from ..options import common_options, settings
 from ..output import write_json
+from ..storage_options import said_of_the_place
 
 _WEAK = (
     "this storage ignores conditions on writes (If-None-Match), so nothing keeps two writers from replacing each "
@@ -149,5 +151,13 @@ def _report(repository: Repository, generated: str | None) -> None:
         click.echo(f"  {entry.fingerprint}  {entry.user_id}")
     if generated:
         click.echo(_KEEP_IT.format(fingerprint=generated), nl=False)
-    where = "" if os.environ.get("CHUNKSTORE_REPOSITORY") else f" -r {repository.storage.location}"
-    click.echo(f"Next: chunkstore{where} snapshot PATH")
+    click.echo(f"Next: chunkstore{_where(repository.storage.location)} snapshot PATH")
+
+
+def _where(location: str) -> str:
+    """The options without which the next command would not come to the same place."""
+    said = {
+        "-r": None if os.environ.get("CHUNKSTORE_REPOSITORY") else location,
+        **said_of_the_place(settings().storage),
+    }
+    return "".join(f" {flag} {shlex.quote(str(value))}" for flag, value in said.items() if value is not None)

@@ -16,7 +16,7 @@ from chunkstore.repository.repository import Repository, Surroundings
 from chunkstore.tree.choosing import Choosing
 
 from .. import environment
-from ..arguments import tags, text
+from ..arguments import age, tags, text
 from ..choosing_options import choosing_options
 from ..failures import DONE, INCOMPLETE, say
 from ..options import common_options, settings
@@ -40,6 +40,14 @@ from ..source_streams import StandardInput, output_of
 @click.option("-n", "--dry-run", is_flag=True, help="Only list what would be read and stored.")
 @click.option("-v", "--verbose", is_flag=True, help="List each file that is stored; with --dry-run what is left out.")
 @click.option("--compression", default=3, show_default=True, type=click.IntRange(1, 19), help="Level of zstd.")
+@click.option(
+    "--checkpoint-every",
+    default="30m",
+    show_default=True,
+    callback=age,
+    metavar="AGE",
+    help="How often a long run commits what it has so far as a partial snapshot; 0: never.",
+)
 @click.option("--sign-with", metavar="KEY", help="Sign the snapshot with this GPG key, whose private half is here.")
 @click.option("--no-verify-writes", is_flag=True, help="Do not decode what was just encoded before it is stored.")
 @common_options
@@ -55,6 +63,7 @@ def command(
     dry_run: bool,
     verbose: bool,
     compression: int,
+    checkpoint_every: int,
     sign_with: str | None,
     no_verify_writes: bool,
 ) -> int:
@@ -76,6 +85,7 @@ def command(
             force=force,
             atime=atime,
             read_special=read_special,
+            checkpoint_every=checkpoint_every * 10**9,
             sign=None if dry_run else environment.signing(sign_with),
             estimate=shown(),
         )

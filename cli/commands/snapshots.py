@@ -20,7 +20,8 @@ from ..progress_view import progress
 from ..selecting import selection_options
 
 
-def _keys(context: click.Context, parameter: click.Parameter, value: str) -> frozenset[str]:
+def group_keys(context: click.Context, parameter: click.Parameter, value: str) -> frozenset[str]:
+    """Callback for --group-by."""
     keys = frozenset(filter(None, value.split(",")))
     if keys - set(GROUP_KEYS):
         raise click.BadParameter(f"give one or more of {', '.join(GROUP_KEYS)}, with commas between them")
@@ -29,7 +30,7 @@ def _keys(context: click.Context, parameter: click.Parameter, value: str) -> fro
 
 @click.command()
 @click.option(
-    "--group-by", default="", callback=_keys, metavar="KEY[,KEY...]", help="A table for each host, paths or tags."
+    "--group-by", default="", callback=group_keys, metavar="KEY[,KEY...]", help="A table for each host, paths or tags."
 )
 @click.option("--latest", type=click.IntRange(1), metavar="N", help="Only the newest N, of each group.")
 @selection_options
@@ -45,13 +46,13 @@ def command(group_by: frozenset[str], latest: int | None, selection: SnapshotFil
         write_json(
             {
                 "snapshots": [as_json(each) for group in groups for each in group.snapshots],
-                "groups": [_group_as_json(group) for group in groups] if group_by else [],
+                "groups": [group_as_json(group) for group in groups] if group_by else [],
             }
         )
         return
     for number, group in enumerate(groups):
         if group_by:
-            click.echo("\n" * bool(number) + _heading(group))
+            click.echo("\n" * bool(number) + heading(group))
         _write(group.snapshots)
     if not settings().quiet:
         click.echo(_summary(sum(len(group.snapshots) for group in groups), selection))
@@ -82,7 +83,8 @@ def _row(snapshot: Snapshot) -> list[str]:
     ]
 
 
-def _heading(group: Group) -> str:
+def heading(group: Group) -> str:
+    """What the snapshots of a group have in common, for people; empty where nothing was asked about."""
     parts = []
     if group.host is not None:
         parts.append(f"Host {shown_text(group.host)}")
@@ -104,7 +106,8 @@ def shown_text(text: str) -> str:
     return display_path(text.encode("utf-8", "surrogateescape"))
 
 
-def _group_as_json(group: Group) -> dict[str, object]:
+def group_as_json(group: Group) -> dict[str, object]:
+    """A group in the JSON of this and other commands, its snapshots by their ids."""
     return {
         "host": group.host,
         "paths": None if group.paths is None else [json_path(root) for root in group.paths],

@@ -732,7 +732,7 @@ def test_no_clock_breaks_a_snapshot(world: World, seed: int) -> None:
         trees[taken.id] = describe(world.tree)
         edit_tree(world.tree, 20 + n)
     assert client.all_restored_afresh(list(trees)) == trees
-    assert len(list(records(client.open(), Silent()))) == len(trees)
+    assert len([each for each in records(client.open(), Silent()) if not each.record.partial]) == len(trees)
     assert len(beats) > 4
 
 

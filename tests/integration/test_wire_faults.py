@@ -183,6 +183,14 @@ def test_a_restore_does_not_believe_corrupted_ranges(world: World) -> None:
     assert world.client.restored(world.base.first) == world.base.was
 
 
+@pytest.mark.parametrize("skip", range(4))
+def test_what_was_corrupted_once_on_its_way_is_fetched_again(world: World, skip: int) -> None:
+    """A frame of the tree or of content: its seal tells, and the object behind it is whole."""
+    world.spoil(Rule(Trouble.CORRUPT_ANSWER, method="GET", target="packs/", skip=skip, at=5000))
+    assert world.client.without_cache().restored(world.base.first) == world.base.was
+    assert not world.proxy.pending
+
+
 @contextmanager
 def clear_error() -> Iterator[None]:
     with pytest.raises(StorageUnreachable) as caught:

@@ -251,6 +251,7 @@ def test_a_bad_record_is_named_once_and_left_out(repository: Repository) -> None
     put(repository, record(1), record(2))
     flip(repository.storage, names.snapshot(snapshot_id(2)))
     repository.storage.put(f"{names.SNAPSHOTS}notes.txt", b"")
+    repository = replace(repository, records=None)  # the machine that made it has a copy that is whole
     for workers in (0, 2):
         progress = Silent()
         assert [each.record.id for each in snapshots(repository, progress, workers)] == [snapshot_id(1)]
@@ -320,7 +321,7 @@ def test_which_snapshot_is_meant(several: Repository, which: str, wanted: Snapsh
         ("latest~999999999", EVERYTHING, "latest~3 is the oldest"),
         ("latest~1", SnapshotFilter(tags=(frozenset({"kept"}),)), "latest is the only snapshot"),
         ("latest", SnapshotFilter(hosts=("nobody",)), "hosts: a, b$"),
-        ("latest", SnapshotFilter(hosts=("c",)), "hosts: a, b$"),
+        ("latest", SnapshotFilter(hosts=("c",)), "all that fit are partial.*00050000 of"),
         ("latest", SnapshotFilter(tags=(frozenset({"daily", "monthly"}),)), "tags: daily, kept, monthly$"),
         ("latest", SnapshotFilter(roots=(b"/srv", b"/etc")), "paths: /etc, /home, /srv$"),
         ("latest", SnapshotFilter(not_after=S - 1), "the oldest is of 1970-01-01 00:00:01 UTC"),

@@ -32,7 +32,7 @@ from chunkstore_cli.app import COMMANDS, chunkstore
 
 from chunkstore import aead
 from chunkstore.chunking import make_chunker, parse_chunker
-from chunkstore.format import client_state, config, names, pack, records, runs, sealed_keys, tree_nodes
+from chunkstore.format import client_state, config, names, pack, records, runs, sealed_envelope, sealed_keys, tree_nodes
 from chunkstore.format.entries import KINDS, Entry
 from chunkstore.format.index import Generation, RunIndex
 from chunkstore.format.kinds import MAGIC, PREFIX, VERSION, ObjectKind
@@ -206,9 +206,12 @@ def test_the_command_line_guide_has_examples_of_every_command() -> None:
 
 
 def options_of(command: click.Command) -> set[str]:
+    """Those of a group are its own and those of its commands."""
     context = click.Context(command, **command.context_settings)
+    below = command.commands.values() if isinstance(command, click.Group) and command.name != "chunkstore" else ()
     options = [each for each in command.get_params(context) if isinstance(each, click.Option)]
-    return {text for option in options for text in (*option.opts, *option.secondary_opts)}
+    own = {text for option in options for text in (*option.opts, *option.secondary_opts)}
+    return own.union(*map(options_of, below))
 
 
 def command_of(name: str) -> click.Command:
@@ -312,12 +315,16 @@ def test_json_has_exactly_the_fields_that_are_documented(make_world: Callable[[s
     taken = ask("snapshot ~/Documents")
     listed = ask("snapshots --group-by host")
     ask("tag latest --add kept")
+    thinned = ask("forget --dry-run --keep-last 5")["groups"]
     ask("restore latest ~/out")
     entries = ask("ls -R latest")["entries"]
     matches = ask("find notes.txt")["matches"]
     differences = ask("diff latest ./out")
     versions = ask("history ~/Documents/notes.txt")["versions"]
     ask("verify latest ~/out")
+    looked = ask("check")
+    (world.home / "Pictures" / "zeros").write_bytes(bytes(400_000))
+    studied = ask("bench dedup --sizes 16K ~/Documents ~/out ~/Pictures")
 
     def inner(name: str, field: str) -> set[str]:
         return set(code(without_parentheses(json_fields(name)[field])))
@@ -326,11 +333,19 @@ def test_json_has_exactly_the_fields_that_are_documented(make_world: Callable[[s
     assert set(taken["snapshot"]) == inner("snapshot", "snapshot")  # type: ignore[call-overload]
     assert set(listed["snapshots"][0]) == inner("snapshots", "snapshots")  # type: ignore[index]
     assert set(listed["groups"][0]) == inner("snapshots", "groups")  # type: ignore[index]
+    assert set(thinned[0]) == inner("forget", "groups")  # type: ignore[index]
+    for field in ("copies", "same_files", "same_chunks"):
+        value = studied[field]
+        assert set(value[0] if isinstance(value, list) else value) == inner("bench", field)  # type: ignore[call-overload]
+    measured = next(t for t in tables(section(COMMAND_LINE, "chunkstore bench")) if "`chunker`" in t[0][0])
+    assert set(studied["measurements"][0]) == set(first_cells(measured))  # type: ignore[index]
     assert isinstance(entries, list)
     assert {key for each in entries for key in each} == inner("ls", "entries")
     assert set(matches[0]) == inner("ls", "entries") | inner("find", "matches") | {"time", "host"}  # type: ignore[index]
     assert set(differences["totals"]) == inner("diff", "totals")  # type: ignore[call-overload]
     assert set(versions[0]) == inner("history", "versions")  # type: ignore[index]
+    assert set(looked["chunks"]) == inner("check", "chunks")  # type: ignore[call-overload]
+    assert set(looked["objects"][0]) == inner("check", "objects")  # type: ignore[index]
     statistics = next(t for t in tables(section(COMMAND_LINE, "chunkstore snapshot")) if "`files`" in t[0][0])
     assert set(taken["statistics"]) == set(first_cells(statistics))  # type: ignore[call-overload]
 
@@ -496,7 +511,7 @@ def test_magics_and_sizes() -> None:
     assert aad == b"CSFRAME1" + b"r" * 32 + b"k" * 16 + b"\2" + b"\0\0\1\2"
     envelope, sealed = tables(section(FORMAT, "Envelope of ledger objects")), tables(section(FORMAT, "Sealed keys"))
     assert sum(int(row[0]) for row in envelope[0] if row[0].isdigit()) == 116 + aead.TAG_SIZE
-    assert sum(int(row[0]) for row in sealed[0] if row[0].isdigit()) == PREFIX.size + sealed_keys._HEAD.size + 32
+    assert sum(int(row[0]) for row in sealed[0] if row[0].isdigit()) == PREFIX.size + sealed_envelope.HEAD.size + 32
     assert sum(int(row[0]) for row in sealed[1] if row[0].isdigit()) == sealed_keys._PLAIN.size == 65
     signed = records.signed_bytes(b"body", RepositoryId(b"r" * 32), SnapshotId("ab" * 16))
     assert signed == b"chunkstore/1 snapshot\0" + b"r" * 32 + b"\xab" * 16 + b"body"

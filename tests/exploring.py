@@ -1,0 +1,335 @@
+"""Every interleaving of several programs on one storage, switched at each storage call, killed at each write.
+
+Two interleavings after which the storage holds the same and each process has got the same answers have the same future, as a
+process is a function of its answers (`tests.scheduling`). So a state is (storage, answers of each process), each state is
+explored once, breadth first, and what is found is found with the fewest steps. The number of interleavings is the number
+of paths from the first state to those where nobody can go on.
+
+What is left out, and why nothing is lost by it:
+
+- A call that no other living process will ever notice, and whose answer none of them will ever change, is made at once, and nothing
+  else is tried there: a persistent set (Godefroid 1996), of one process. It has to be a read, or to write what is not judged (sessions and
+  plans), so that no content of the storage that could be wrong is left out. What the others will ever do is what their
+  behaviours hold behind the node where they are. As these grow while they are explored, everything is explored again until they
+  have not grown. That is enough: the first call that was overlooked would be made in an interleaving that is equivalent to one
+  that was explored up to there, so it would be known.
+- A process is killed after its writes only: one that is killed after the reads that follow leaves the same behind. That is
+  also the process whose last write took effect and whose answer got lost. Killed before its first call it is another case.
+- A `pause`, of somebody who waits, ends when one of the reads since the last write or pause would be answered in another
+  way, or when nobody else can go on: looking again before that would tell the same.
+
+With `bound`, only what needs so few pre-emptions is explored (a switch away from a process that could go on; Musuvathi and
+Qadeer, Iterative context bounding, PLDI 2007): every schedule that is simple, not every schedule. `walk` is one at random.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from tests.scheduling import MISSING, READS, Behaviour, Call, Kind, Program, Storages
+
+State: TypeAlias = tuple[int, ...]
+"""The storage, the faults so far, who moved last and pre-emptions (0 without a bound), and where each process is: at a node,
+or at its end (-1 - the number of how it ended)."""
+_FIRST = 4
+KILLED = "killed"
+_DEADLY = 0.05
+Judging: TypeAlias = Callable[[dict[str, bytes]], str]
+"""What is wrong with the content of a storage; nothing when all is well."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A process ended in this error."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: with an outcome, `Failed`, or `KILLED`; how many calls it made, what it changed: (verb, name)."""
+
+    name: str
+    outcome: object
+    calls: int
+    changes: tuple[tuple[str, str], ...]
+
+
+Verdict: TypeAlias = Callable[[dict[str, bytes], Sequence[Ended]], str]
+"""What is wrong with a content and the processes that have ended so far."""
+
+
+def no_verdict(content: dict[str, bytes], ended: Sequence[Ended]) -> str:
+    return ""
+
+
+@dataclass
+class Explored:
+    """What was explored. `complete`: nothing was left out for lack of time. `wrong` is empty when all is well."""
+
+    states: int = 0
+    steps: int = 0
+    interleavings: int = 0
+    contents: int = 0
+    executions: int = 0
+    seconds: float = 0.0
+    complete: bool = True
+    wrong: str = ""
+    trace: list[str] = field(default_factory=list)
+    schedule: list[int] = field(default_factory=list)
+    ends: set[int] = field(default_factory=set)
+    """Storages in which nobody could go on."""
+    levels: list[tuple[array[int], array[int]]] = field(default_factory=list)
+    """For each state of each level: the position of one before it in the level before, and who moved."""
+
+    def __str__(self) -> str:
+        count = f"{self.interleavings:,}" if self.interleavings < 10**9 else f"{float(self.interleavings):.1e}"
+        text = (
+            f"{count} interleavings{'' if self.complete else ' and more'}: {self.states:,} states, {self.steps:,} steps, "
+            f"{self.contents:,} contents of the storage, {self.executions:,} runs of real code, {self.seconds:.1f} s"
+        )
+        return "\n".join([text, *([f"WRONG: {self.wrong}", *self.trace] if self.wrong else [])])
+
+
+class Exploration:
+    """Programs on a storage that holds `first`. At most `kills` processes are killed."""
+
+    def __init__(
+        self,
+        first: dict[str, bytes],
+        programs: Sequence[Program],
+        judge: Judging,
+        verdict: Verdict = no_verdict,
+        kills: int = 0,
+        bound: int | None = None,
+    ) -> None:
+        self.storages = Storages(first)
+        self.programs = programs
+        self.behaviours = [Behaviour(program, self.storages) for program in programs]
+        self._judge = judge
+        self._verdict = verdict
+        self._kills = kills
+        self._bound = bound
+        self._judged: dict[int, str] = {}
+        self._concluded: dict[tuple[int, ...], str] = {}
+        self._ends: list[Ended] = []
+        self._end_of: dict[tuple[Behaviour, int, bool], int] = {}
+        self.start: State = (self.storages.first, 0, 0, 0, *[0] * len(programs))
+
+    def go_on_alone(self, i: int, until: str = "") -> None:
+        """Begin later: after process `i` has gone on alone, until its next call is this (`put packs/`), or to its end."""
+        behaviour = self.behaviours[i]
+        while (node := self.start[_FIRST + i]) >= 0:
+            call = behaviour.call(node)
+            assert call is not None
+            if until and f"{call.verb} {call.name}".startswith(until):
+                return
+            storage, answer = self.storages.apply(self.start[0], self.storages.call(call))
+            self.start = self._after(self.start, i, storage, answer, quietly=True)
+        assert not until, f"{behaviour.program.name} never does that: {until}"
+
+    # -- one step
+
+    def successors(self, state: State) -> list[tuple[int, State]]:
+        """(who, state afterwards) of every call that is made next, and of every death (then `~who`)."""
+        found: list[tuple[int, State]] = []
+        waiting: list[tuple[int, State]] = []
+        for i, node in enumerate(state[_FIRST:]):
+            if node < 0:
+                continue
+            behaviour = self.behaviours[i]
+            number = behaviour.calls[node]
+            assert number is not None
+            storage, answer = self.storages.apply(state[0], number)
+            kind = self.storages.kinds[number]
+            if kind is Kind.QUIET and self._is_alone(state, i, number, answer):
+                return [(i, self._after(state, i, storage, answer, quietly=True)), *self._deaths(state)]
+            to = waiting if kind is Kind.PAUSE and not self._would_see_more(behaviour, node, storage) else found
+            to.append((i, self._after(state, i, storage, answer)))
+        if self._bound is not None:
+            found = [each for each in found if each[1][3] <= self._bound]
+        return [*(found or waiting), *self._deaths(state)]
+
+    def _after(self, state: State, i: int, storage: int, answer: int, *, quietly: bool = False) -> State:
+        behaviour, at = self.behaviours[i], _FIRST + i
+        node = behaviour.after(state[at], answer, storage)
+        if behaviour.calls[node] is None:
+            node = self._end(behaviour, node, behaviour.outcomes[node])
+        _, faults, last, pre_emptions = state[:_FIRST]
+        if self._bound is not None and not quietly:
+            pre_emptions += last not in (0, i + 1) and self._can_go_on(state, last - 1)
+            last = i + 1
+        return (storage, faults, last, pre_emptions, *state[_FIRST:at], node, *state[at + 1 :])
+
+    def _can_go_on(self, state: State, i: int) -> bool:
+        node = state[_FIRST + i]
+        call = None if node < 0 else self.behaviours[i].call(node)
+        return call is not None and call.verb != "pause"
+
+    def _is_alone(self, state: State, i: int, number: int, answer: int) -> bool:
+        """Whether no other process will ever notice this call, or change its answer."""
+        conflicts = self.storages.conflicts(number, there=self.storages.answers[answer][1] is not MISSING)
+        j = 0
+        for node in state[_FIRST:]:
+            if j != i and node >= 0 and self.behaviours[j].ahead[node] & conflicts:
+                return False
+            j += 1
+        return True
+
+    def _deaths(self, state: State) -> list[tuple[int, State]]:
+        """Of everybody who has just written something, and has more to do."""
+        if state[1] >= self._kills:
+            return []
+        found = []
+        for i, node in enumerate(state[_FIRST:]):
+            behaviour, at = self.behaviours[i], _FIRST + i
+            if node > 0 and behaviour.wrote(node):
+                dead = self._end(behaviour, node, KILLED)
+                found.append((~i, (state[0], state[1] + 1, *state[2:at], dead, *state[at + 1 :])))
+        return found
+
+    def _end(self, behaviour: Behaviour, node: int, outcome: object) -> int:
+        """Where a process is that ended so. What it got to see does not matter any more."""
+        key = behaviour, node, outcome is KILLED
+        if key not in self._end_of:
+            calls = [behaviour.call(each) for each, _ in behaviour.history(node)]
+            changes = tuple((c.verb, c.name) for c in calls if c and c.verb not in READS and c.verb != "pause")
+            if isinstance(outcome, Exception):
+                outcome = Failed(f"{type(outcome).__name__}: {outcome}")
+            end = Ended(behaviour.program.name, outcome, len(calls), changes)
+            if end not in self._ends:
+                self._ends.append(end)
+            self._end_of[key] = -1 - self._ends.index(end)
+        return self._end_of[key]
+
+    def _would_see_more(self, behaviour: Behaviour, node: int, storage: int) -> bool:
+        for before, answer in reversed(behaviour.history(node)):
+            call, number = behaviour.call(before), behaviour.calls[before]
+            assert call is not None and number is not None
+            if call.verb not in READS:
+                return False
+            if self.storages.apply(storage, number)[1] != answer:
+                return True
+        return False
+
+    # -- judging
+
+    def ended(self, state: State) -> list[Ended]:
+        """The processes that have ended."""
+        return [self._ends[-1 - node] for node in state[_FIRST:] if node < 0]
+
+    def wrong(self, state: State) -> str:
+        """What is wrong in this state; nothing when all is well."""
+        storage = state[0]
+        if storage not in self._judged:
+            self._judged[storage] = self._judge(self.storages.view(storage))
+        if self._judged[storage]:
+            return self._judged[storage]
+        key = (storage, *(node for node in state[_FIRST:] if node < 0))
+        if len(key) == 1:
+            return ""
+        if key not in self._concluded:
+            self._concluded[key] = self._verdict(self.storages.view(storage), self.ended(state))
+        return self._concluded[key]
+
+    # -- all of them
+
+    def explore(self, seconds: float = 1e9) -> Explored:
+        """All interleavings, until the CPU time runs out or something is wrong."""
+        began = time.process_time()
+        while True:
+            known = self.executions
+            done = self._explore_once(began + seconds)
+            if done.wrong or not done.complete or self.executions == known:
+                done.contents, done.executions = len(self.storages), self.executions
+                done.seconds = time.process_time() - began
+                return done
+
+    @property
+    def executions(self) -> int:
+        """How often real code was run."""
+        return sum(behaviour.executions for behaviour in self.behaviours)
+
+    def _explore_once(self, until: float) -> Explored:
+        """Level by level: each step makes the number of calls and deaths larger by one, so a state is in one level."""
+        done = Explored()
+        level = {self.start: 1}
+        while level:
+            following: dict[State, int] = {}
+            before, movers = array("Q"), array("b")
+            done.levels.append((before, movers))
+            for position, (state, paths) in enumerate(level.items()):
+                done.states += 1
+                if not done.states % 256 and time.process_time() > until:
+                    done.complete = False
+                    return done
+                done.wrong = self.wrong(state)
+                if done.wrong:
+                    self._retrace(done, position)
+                    return done
+                moves = self.successors(state)
+                if not moves:
+                    done.interleavings += paths
+                    done.ends.add(state[0])
+                done.steps += len(moves)
+                for mover, after in moves:
+                    if after in following:
+                        following[after] += paths
+                    else:
+                        following[after] = paths
+                        before.append(position)
+                        movers.append(mover)
+            level = following
+        return done
+
+    def _retrace(self, done: Explored, position: int) -> None:
+        """How the state at this position of the last level was reached."""
+        done.levels.pop()
+        while done.levels:
+            before, movers = done.levels.pop()
+            done.schedule.insert(0, movers[position])
+            position = before[position]
+        state = self.start
+        for mover in done.schedule:
+            done.trace.append(self._told(state, mover))
+            state = dict(self.successors(state))[mover]
+
+    def _told(self, state: State, mover: int) -> str:
+        if mover < 0:
+            return f"  {self.programs[~mover].name} is killed"
+        behaviour, node = self.behaviours[mover], state[_FIRST + mover]
+        call, number = behaviour.call(node), behaviour.calls[node]
+        assert call is not None and number is not None
+        answer = self.storages.answers[self.storages.apply(state[0], number)[1]][1]
+        return f"  {behaviour.program.name:10} {call.verb} {_short(call.name)}{_said(call, answer)}"
+
+    # -- one at random
+
+    def walk(self, dice: random.Random) -> tuple[str, State]:
+        """Go on at random to the end: what is wrong, and where it ended."""
+        state = self.start
+        while not (wrong := self.wrong(state)) and (moves := self.successors(state)):
+            alive = [each for each in moves if each[0] >= 0]
+            state = dice.choice(moves if dice.random() < _DEADLY or not alive else alive)[1]
+        return wrong, state
+
+
+def _short(name: str) -> str:
+    """A name without most of its digits."""
+    head, _, tail = name.rpartition("/")
+    parts = [part[:8] if len(part) > 20 else part.lstrip("0") or "0" for part in tail.split("-")]
+    return f"{head.split('/')[0]}/{'-'.join(parts)}"
+
+
+def _said(call: Call, answer: object) -> str:
+    if call.verb == "list":
+        assert isinstance(answer, tuple)
+        return ": " + (" ".join(_short(name).split("/")[1] for name, _ in answer) or "nothing")
+    if call.verb == "put_if_absent":
+        return "" if answer else ": was there"
+    return ": missing" if answer == MISSING else ""
