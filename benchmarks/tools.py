@@ -1,7 +1,8 @@
-"""The backup tools that are compared: how each makes a repository, takes a snapshot and restores the last one.
+"""The backup tools that are compared: how each makes a repository, takes a snapshot, restores and lists.
 
-All encrypt, all compress with zstd near level 3 (restic `auto`, borg `zstd,3`, chunkstore its default) except
-duplicity, whose compression is gpg's zlib. Each keeps its repository, caches and state in a home of its own.
+All encrypt, all compress with zstd near level 3 (restic and rustic `auto` or default, borg `zstd,3`, kopia `zstd`,
+chunkstore its default) except duplicity, whose compression is gpg's zlib, and what `peers.md` says of bupstash. Each
+keeps its repository, caches and state in a home of its own. `missing` says why a tool can not run here.
 """
 
 from __future__ import annotations
@@ -27,9 +28,8 @@ class Key:
 
 
 class Tool(Protocol):
-    """One tool; commands run with `environment`, snapshots are of `tree`, numbered from 0.
+    """One tool; commands run with `environment`, snapshots are of `tree`, numbered from 0; only the last is asked for.
 
-    It keeps times in units of `mtime_unit_ns`, those of symbolic links only if `keeps_link_times`.
     """
 
     name: str
@@ -45,6 +45,15 @@ class Tool(Protocol):
     def snapshot(self, tree: Path, number: int) -> Command: ...
     def restore(self, tree: Path, number: int, target: Path) -> Command:
         """Brings snapshot `number`, the last one, back into `target`, which exists and is empty."""
+
+    def restore_one(self, tree: Path, path: str, number: int, target: Path) -> Command:
+        """Brings the file `path` (relative to `tree`) of snapshot `number` back, somewhere below `target`."""
+
+    def snapshots(self) -> Command:
+        """Lists the snapshots."""
+
+    def contents(self, tree: Path, number: int) -> Command:
+        """Lists every path in snapshot `number`, the last one."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,15 @@ class Chunkstore(_Peer):
     def restore(self, tree: Path, number: int, target: Path) -> Command:
         return [*self._on_repository, "restore", "latest", str(target)]
 
+    def restore_one(self, tree: Path, path: str, number: int, target: Path) -> Command:
+        return [*self._on_repository, "restore", f"latest:{tree / path}", str(target)]
+
+    def snapshots(self) -> Command:
+        return [*self._on_repository, "snapshots"]
+
+    def contents(self, tree: Path, number: int) -> Command:
+        return [*self._on_repository, "ls", "--recursive", "latest"]
+
 
 class Restic(_Peer):
     name = "restic"
@@ -117,6 +135,46 @@ class Restic(_Peer):
     def restore(self, tree: Path, number: int, target: Path) -> Command:
         return [*self.command, "restore", "--quiet", f"latest:{tree}", "--target", str(target)]
 
+    def restore_one(self, tree: Path, path: str, number: int, target: Path) -> Command:
+        """Of its directory, so that nothing else is walked; the name is a pattern."""
+        folder, name = os.path.split(tree / path)
+        return [*self.command, "restore", "--quiet", f"latest:{folder}", "--target", str(target), "--include", f"/{name}"]
+
+    def snapshots(self) -> Command:
+        return [*self.command, "snapshots"]
+
+    def contents(self, tree: Path, number: int) -> Command:
+        return [*self.command, "ls", "latest"]
+
+
+class Rustic(_Peer):
+    name = "rustic"
+
+    def environment(self) -> Mapping[str, str]:
+        repository = {"RUSTIC_REPOSITORY": str(self.repository), "RUSTIC_PASSWORD": "benchmark"}
+        return {**super().environment(), **repository, "RUSTIC_CACHE_DIR": str(self.home / "cache")}
+
+    def _run(self, *arguments: str) -> Command:
+        return [*self.command, "--no-progress", "--log-level", "warn", *arguments]
+
+    def init(self) -> Command:
+        return self._run("init")
+
+    def snapshot(self, tree: Path, number: int) -> Command:
+        return self._run("backup", str(tree))
+
+    def restore(self, tree: Path, number: int, target: Path) -> Command:
+        return self._run("restore", f"latest:{tree}", str(target))
+
+    def restore_one(self, tree: Path, path: str, number: int, target: Path) -> Command:
+        return self._run("restore", f"latest:{tree / path}", str(target))
+
+    def snapshots(self) -> Command:
+        return self._run("snapshots")
+
+    def contents(self, tree: Path, number: int) -> Command:
+        return self._run("ls", "latest")
+
 
 class Borg(_Peer):
     name = "borg"
@@ -135,6 +193,84 @@ class Borg(_Peer):
     def restore(self, tree: Path, number: int, target: Path) -> Command:
         return _inside(target, [*self.command, "extract", f"::{number}"])
 
+    def restore_one(self, tree: Path, path: str, number: int, target: Path) -> Command:
+        return _inside(target, [*self.command, "extract", f"::{number}", f"pp:{path}"])
+
+    def snapshots(self) -> Command:
+        return [*self.command, "list"]
+
+    def contents(self, tree: Path, number: int) -> Command:
+        return [*self.command, "list", f"::{number}"]
+
+
+class Bupstash(_Peer):
+    name = "bupstash"
+
+    def environment(self) -> Mapping[str, str]:
+        settings = {"BUPSTASH_REPOSITORY": str(self.repository), "BUPSTASH_KEY": str(self.home / "key")}
+        return {**super().environment(), **settings, "BUPSTASH_CACHE_DIR": str(self.home / "cache")}
+
+    def init(self) -> Command:
+        program = shlex.join(self.command)
+        return ["sh", "-c", f"{program} new-key -o {shlex.quote(str(self.home / 'key'))} && {program} init"]
+
+    def snapshot(self, tree: Path, number: int) -> Command:
+        return [*self.command, "put", "--quiet", f"number={number}", str(tree)]
+
+    def restore(self, tree: Path, number: int, target: Path) -> Command:
+        return [*self.command, "restore", "--quiet", "--into", str(target), f"number={number}"]
+
+    def restore_one(self, tree: Path, path: str, number: int, target: Path) -> Command:
+        """It writes to standard output."""
+        get = shlex.join([*self.command, "get", "--quiet", "--pick", path, f"number={number}"])
+        return ["sh", "-c", f"{get} > {shlex.quote(str(target / os.path.basename(path)))}"]
+
+    def snapshots(self) -> Command:
+        return [*self.command, "list", "--quiet"]
+
+    def contents(self, tree: Path, number: int) -> Command:
+        return [*self.command, "list-contents", "--quiet", f"number={number}"]
+
+
+class Kopia(_Peer):
+    """By its manual only: never run by who wrote this."""
+
+    name = "kopia"
+
+    def environment(self) -> Mapping[str, str]:
+        settings = {
+            "KOPIA_PASSWORD": "benchmark",
+            "KOPIA_CONFIG_PATH": str(self.home / "kopia.config"),
+            "KOPIA_CACHE_DIRECTORY": str(self.home / "cache"),
+            "KOPIA_LOG_DIR": str(self.home / "logs"),
+            "KOPIA_CHECK_FOR_UPDATES": "false",
+        }
+        return {**super().environment(), **settings}
+
+    def init(self) -> Command:
+        create = shlex.join([*self.command, "repository", "create", "filesystem", "--path", str(self.repository)])
+        return ["sh", "-c", f"{create} && {shlex.join([*self.command, 'policy', 'set', '--global', '--compression=zstd'])}"]
+
+    def snapshot(self, tree: Path, number: int) -> Command:
+        return [*self.command, "snapshot", "create", "--no-progress", str(tree)]
+
+    def restore(self, tree: Path, number: int, target: Path) -> Command:
+        return self._restored("", tree, target)
+
+    def restore_one(self, tree: Path, path: str, number: int, target: Path) -> Command:
+        return self._restored(f"/{path}", tree, target / os.path.basename(path))
+
+    def _restored(self, path: str, tree: Path, target: Path) -> Command:
+        """The newest snapshot is `latest` of its source to kopia."""
+        source = f"{tree}{path}"
+        return [*self.command, "snapshot", "restore", "--snapshot-time", "latest", source, str(target)]
+
+    def snapshots(self) -> Command:
+        return [*self.command, "snapshot", "list"]
+
+    def contents(self, tree: Path, number: int) -> Command:
+        return [*self.command, "list", "--recursive", str(tree)]
+
 
 class Duplicity(_Peer):
     name = "duplicity"
@@ -148,21 +284,31 @@ class Duplicity(_Peer):
         self.repository.mkdir()
         return ["true"]
 
-    @property
-    def _options(self) -> Command:
-        return [
-            *("--encrypt-key", self.key.fingerprint, "--gpg-options", "--trust-model always"),
-            *("--archive-dir", str(self.home / "archive"), "--no-print-statistics"),
-        ]
+    def _run(self, verb: str, *arguments: str) -> Command:
+        """gpg knows of no owner's trust here, hence `always`."""
+        keys = ("--encrypt-key", self.key.fingerprint, "--gpg-options", "--trust-model always")
+        return [*self.command, verb, *keys, "--archive-dir", str(self.home / "archive"), *arguments]
 
     def snapshot(self, tree: Path, number: int) -> Command:
-        return [*self.command, "backup", *self._options, str(tree), self.repository.as_uri()]
+        return self._run("backup", "--no-print-statistics", str(tree), self.repository.as_uri())
 
     def restore(self, tree: Path, number: int, target: Path) -> Command:
-        return [*self.command, "restore", "--force", *self._options, self.repository.as_uri(), str(target)]
+        return self._run("restore", "--force", "--no-print-statistics", self.repository.as_uri(), str(target))
+
+    def restore_one(self, tree: Path, path: str, number: int, target: Path) -> Command:
+        file = str(target / os.path.basename(path))
+        return self._run("restore", "--path-to-restore", path, self.repository.as_uri(), file)
+
+    def snapshots(self) -> Command:
+        return self._run("collection-status", self.repository.as_uri())
+
+    def contents(self, tree: Path, number: int) -> Command:
+        return self._run("list-current-files", self.repository.as_uri())
 
 
-TOOLS: dict[str, type[_Peer]] = {kind.name: kind for kind in (Chunkstore, Restic, Borg, Duplicity)}
+TOOLS: dict[str, type[_Peer]] = {
+    kind.name: kind for kind in (Chunkstore, Restic, Rustic, Borg, Kopia, Bupstash, Duplicity)
+}
 
 
 def missing(tool: _Peer) -> str | None:

@@ -1,7 +1,7 @@
 """Tiny worlds for `tests.exploring`: a prepared storage, and writers, pruners, a forget and a reader as programs.
 
 The storage holds snapshots of the files a and b (two frames of one pack), of a alone, and of b and c; some of them may be
-forgotten already, so that a prune finds packs that are dead and packs to repack. Each program is a client of its own: it begins with the same state and the same
+forgotten already, so that a prune finds packs that are dead and packs to repack. The tree `new` is in none of them. Each program is a client of its own: it begins with the same state and the same
 cache each time, on a memory file system, with a clock and random bytes that begin anew.
 """
 
@@ -36,7 +36,7 @@ from chunkstore.repository.index_scan import IndexScan
 from chunkstore.repository.index_sync import sync_index
 from chunkstore.repository.repository import Repository
 from chunkstore.storage import MemoryStorage, Storage
-from tests.engine import Client, Clock, Tree, clone, describe, pack_id_of, referenced, temporary_directory
+from tests.engine import Client, Clock, Tree, clone, referenced, temporary_directory
 from tests.exploring import KILLED, Ended, Failed
 from tests.plain_pruner import Mistakes, plain_prune
 from tests.scheduling import Door, Program
@@ -215,12 +215,10 @@ def waits(client: Client, door: Door) -> Callable[[float], None]:
 def small_world() -> Iterator[World]:
     """See `World`; trees `both`, `one`, and `other` (file b and another one)."""
     with temporary_directory() as base, deterministic():
-        contents = {"a": random.Random(1).randbytes(700), "b": random.Random(2).randbytes(700)}
-        contents["c"] = random.Random(3).randbytes(700)
-        for tree, files in {"both": "ab", "one": "a", "other": "bc"}.items():
+        for tree, files in {"both": "ab", "one": "a", "other": "bc", "new": "d"}.items():
             (base / "trees" / tree).mkdir(parents=True)
             for name in files:
-                (base / "trees" / tree / name).write_bytes(contents[name])
+                (base / "trees" / tree / name).write_bytes(random.Random(name).randbytes(700))
         client = Client(MemoryStorage(), base / "client", random_bytes=random.Random(0).randbytes)
         client.create(chunker="pyfastcdc:1K,2K,4K", frame_size=1024, pack_size=4096)
         both = client.snapshot(base / "trees" / "both").id

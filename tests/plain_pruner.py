@@ -55,7 +55,7 @@ class Mistakes:
     new_plan_beside_open_one: bool = False
 
 
-def plain_prune(client: Client, mistakes: Mistakes = Mistakes()) -> str:  # noqa: B008  it is frozen
+def plain_prune(client: Client, mistakes: Mistakes = Mistakes()) -> str:
     """Make one plan, or resume the open one, and carry it out; says what became of it."""
     return _Prune(client, mistakes).run()
 

@@ -52,11 +52,15 @@ def fetch(
     An error of `wants` is raised after what came before it; they are asked for ahead of what is given back.
     """
     wants = iter(wants)
-    return fetch_windows(reader, iter(lambda: list(islice(wants, at_once)), []), workers)
+    windows = iter(lambda: list(islice(wants, at_once)), [])
+    return (got for got in fetch_windows(reader, windows, workers) if got is not None)
 
 
-def fetch_windows(reader: ChunkReader, windows: Iterator[list[Want[T]]], workers: int) -> Iterator[Got[T]]:
-    """The same for windows that the caller cuts: all of one comes before the next, which is fetched already meanwhile."""
+def fetch_windows(reader: ChunkReader, windows: Iterator[list[Want[T]]], workers: int) -> Iterator[Got[T] | None]:
+    """The same for windows that the caller cuts, with None after each, also where nothing is wanted.
+
+    All of one comes before the next, which is fetched already meanwhile; the one after that is not asked for yet.
+    """
     plan = _Plan(reader, windows)
     for each in opened(reader, plan.ranges(), workers):
         if isinstance(each, Later):
@@ -65,6 +69,7 @@ def fetch_windows(reader: ChunkReader, windows: Iterator[list[Want[T]]], workers
         yield from _had(window, outcomes)
         if not outcomes:
             yield from _elsewhere(reader, window, workers)
+            yield None
             plan.finished += 1
     if plan.failed is not None:
         raise plan.failed

@@ -69,6 +69,8 @@ def in_order(
     waiting: dict[int, tuple[memoryview, Damaged | None]] = {}
     for got in fetch_windows(reader, ahead.windows(), workers):
         yield from ahead.places()
+        if got is None:
+            continue
         if got.purpose != ahead.turn:  # a copy: a part of a frame would keep all of the frame in memory
             waiting[got.purpose] = memoryview(bytes(got.data)), got.damage
             continue

@@ -72,6 +72,29 @@ def test_any_order_comes_back_as_it_was_asked_for(
             assert each.damage is None
 
 
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_no_more_than_two_windows_are_asked_for_ahead(client: Client, tmp_path: Path, workers: int) -> None:
+    """Places without a chunk as well: they weigh, and there may be millions of them in a row."""
+    make_tree(tmp_path / "source", 3, files=40)
+    taken = client.snapshot(tmp_path / "source")
+    asked = given = most = 0
+
+    def steps() -> Iterator[Step[int]]:
+        nonlocal asked, most
+        for chunk in [*content(client)[:30], *[None] * 300, *content(client)[:30]]:
+            asked += 1
+            most = max(most, asked - given)
+            yield Step(asked, chunk, reader.length(chunk) if chunk else 0)
+
+    with opened(client, taken) as (read, _):
+        reader = read.reader
+        for got in in_order(reader, steps(), workers, 1 << 25, 10):
+            given += 1
+            assert got.purpose == given
+    assert given == asked
+    assert most <= 2 * 10 + 1
+
+
 def test_damage_comes_in_its_place(client: Client, tmp_path: Path) -> None:
     make_tree(tmp_path / "source", 3, files=40)
     taken = client.snapshot(tmp_path / "source")

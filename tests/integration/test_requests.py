@@ -5,6 +5,7 @@ On a storage that counts calls. A listing counts as one, though S3 lists 1,000 n
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,8 @@ def test_an_unchanged_snapshot_asks_for_the_same_however_many_there_are(world: W
 
 def test_listing_snapshots_asks_for_new_ones_only(world: World) -> None:
     world.grow(MANY)
+    world.client.without_cache()  # its own it would know
+    world.calls()
     world.shown()
     assert world.calls()["get snapshots"] == MANY
     everything = set(snapshot_ids(world.client.storage))
@@ -86,7 +89,7 @@ def test_listing_snapshots_asks_for_new_ones_only(world: World) -> None:
     world.grow(1)
     world.calls()
     assert len(world.shown()) == MANY + 1
-    assert world.calls() == again + Counter({"get snapshots": 1})
+    assert world.calls() == again  # it made that one itself
 
 
 def test_the_latest_is_found_without_reading_all_again(world: World) -> None:
@@ -144,6 +147,7 @@ def test_what_is_gone_from_the_storage_is_gone_from_here(world: World) -> None:
 def test_a_cache_that_can_not_be_written_is_done_without(world: World) -> None:
     world.grow(FEW)
     directory = world.client.places.cache_directory(world.client.open().key.repository_id)
+    shutil.rmtree(directory / "records")
     (directory / "records").write_text("in the way")
     assert len(world.shown()) == FEW
     assert len(world.shown()) == FEW

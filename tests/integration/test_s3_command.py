@@ -111,6 +111,15 @@ def test_a_repository_in_a_bucket(cloud: CloudMachine, keys: Keys, source: Path,
     assert kinds == {"config", "keys", "recipients", "packs", "index", "snapshots"}
 
 
+def test_init_says_how_to_come_to_the_same_place_again(cloud: CloudMachine, seaweed: SeaweedFS, keys: Keys) -> None:
+    said = ("--endpoint-url", seaweed.endpoint, "--region", "us-east-1", "--connections", "2")
+    made = cloud.init(keys.mail, *said)
+    assert made.code == 0, made.stderr
+    (line,) = [line for line in made.stdout.decode().splitlines() if line.startswith("Next: ")]
+    assert f" --endpoint-url {seaweed.endpoint} --region us-east-1 " in line
+    assert "--connections" not in line
+
+
 def test_another_machine_joins(client: CloudMachine, keys: Keys, source: Path, tmp_path: Path) -> None:
     first = client.snapshot(source)
     other = CloudMachine(tmp_path / "other", keys.private, client.access, client.place)

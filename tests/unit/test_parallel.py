@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from chunkstore.parallel import OrderedPool, PerThread, ordered_map
+from chunkstore.parallel import LATER, Later, OrderedPool, PerThread, ordered_map, staged_map
 
 WORKERS = [0, 1, 2, 5]
 
@@ -200,6 +200,69 @@ def test_closing_forgets_what_has_not_begun() -> None:
     gate.let_through()
     closing.join(30)
     assert gate.begun == 1
+
+
+def test_one_slow_item_does_not_keep_the_others_waiting() -> None:
+    """With `ready` results that wait for an older one leave their place to the next item."""
+    gate, done = threading.Event(), []
+
+    def work(item: int) -> int:
+        if item == 0:
+            assert gate.wait(30)
+        done.append(item)
+        return item
+
+    with OrderedPool(work, 2, 2, ready=3) as pool:
+        assert [result for n in range(5) for result in pool.submit(n)] == []
+        _until(lambda: len(done) == 4)
+        gate.set()
+        assert list(pool.drain()) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("ready", [1, 3])
+def test_never_more_than_the_window_is_at_work_nor_more_results_kept(ready: int) -> None:
+    lock, at_work, most, begun, taken, kept = threading.Lock(), 0, 0, 0, 0, 0
+
+    def work(item: int) -> int:
+        nonlocal at_work, most, begun, kept
+        with lock:
+            begun, at_work = begun + 1, at_work + 1
+            most, kept = max(most, at_work), max(kept, begun - taken)
+        time.sleep((item * 7 % 5) / 2000)
+        with lock:
+            at_work -= 1
+        return item
+
+    with OrderedPool(work, 5, 2, ready=ready) as pool:
+        for n in range(60):
+            results = pool.submit(n)
+            with lock:
+                taken += len(results)
+        taken += len(list(pool.drain()))
+    assert taken == 60
+    assert most <= 2
+    assert kept <= 2 + ready
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_stages_see_results_before_more_is_asked_for(workers: int) -> None:
+    """Items that come in groups, no group before the one before the last is out at the other end."""
+    out: list[int] = []
+    seen: list[int] = []
+
+    def items() -> Iterator[int | Later]:
+        for group in range(6):
+            seen.append(len(out))
+            yield from range(group * 10, group * 10 + 10)
+            while len(out) < group * 10:
+                yield LATER
+
+    first = staged_map(slow_square, items(), workers, 4, "first")
+    for result in staged_map(lambda n: -n, first, workers, 7, "second"):
+        if not isinstance(result, Later):
+            out.append(result)
+    assert out == [-n * n for n in range(60)]
+    assert all(done >= (group - 1) * 10 for group, done in enumerate(seen))
 
 
 def test_every_thread_has_a_value_of_its_own() -> None:

@@ -1,0 +1,217 @@
+"""Many machines that snapshot into one repository while another forgets and prunes, and any of them is killed at random.
+
+Everything is real: the command line in processes of its own, a server that is given, gpg at the end. What is asked of it:
+
+- every snapshot that said it succeeded, and that no rule let go, restores to exactly what its source was;
+- nothing unreferenced survives a last prune, and `check` finds no damage;
+- nobody waits for anybody: snapshots begin and end while a prune is under way.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.command import Machine
+from tests.engine import KIB, Tree, describe, edit_tree, make_tree
+
+KEPT = 3
+"""So many snapshots of each machine the rule keeps: those are there at the end, whatever happened."""
+_LOOK_EVERY_S = 0.02
+_DEAD_AFTER = "8s"
+_LONGEST_S = 240
+
+
+class RemoteMachine(Machine):
+    """A machine that means one repository on a server."""
+
+    def __init__(self, root: Path, gnupg: object, url: str, environment: Mapping[str, str | None]) -> None:
+        super().__init__(root, gnupg)  # type: ignore[arg-type]
+        self._more = {**environment, "CHUNKSTORE_REPOSITORY": url}
+
+    def environment(self, **changes: str | None) -> dict[str, str]:
+        return super().environment(**{**self._more, **changes})
+
+
+@dataclass
+class Run:
+    """A process that is under way."""
+
+    process: subprocess.Popen[bytes]
+    began: float
+    dies_at: float | None
+
+
+@dataclass
+class Counts:
+    """What happened."""
+
+    snapshots: int = 0
+    prunes: int = 0
+    killed_snapshots: int = 0
+    killed_prunes: int = 0
+    beside_a_prune: int = 0
+    """Snapshots that began and ended while one prune was under way."""
+    longest_s: float = 0.0
+
+
+@dataclass
+class Writer:
+    """A machine with a tree of its own, part of which others have too."""
+
+    name: str
+    machine: RemoteMachine
+    tree: Path
+    run: Run | None = None
+    was: Tree = field(default_factory=dict)
+    made: dict[str, Tree] = field(default_factory=dict)
+    edits: int = 0
+
+
+class Soak:
+    """One soak test. Kills what it started, whatever happens."""
+
+    def __init__(
+        self,
+        base: Path,
+        url: str,
+        environment: Mapping[str, str | None],
+        gnupg: object,
+        recipient: str,
+        writers: int = 8,
+        seed: int = 1,
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """`gnupg`: a homedir with the private key of `recipient`. `tell` hears now and then how it goes."""
+        self.counts = Counts()
+        self._dice = random.Random(seed)
+        self._tell = tell
+        self._pruner = RemoteMachine(base / "pruner", gnupg, url, environment)
+        self._prune: Run | None = None
+        small = ("--chunker", "pyfastcdc:1K,4K,16K", "--pack-size", "1M")
+        made = self._pruner.done("init", "--encrypt-to", recipient, "--json", *small).json
+        self._writers = []
+        for number in range(writers):
+            machine = RemoteMachine(base / f"machine-{number}", gnupg, url, environment)
+            machine.done("join", "--fingerprint", made["fingerprint"], "--json")
+            writer = Writer(f"machine-{number}", machine, base / f"tree-{number}")
+            make_tree(writer.tree, seed=number // 2, files=24, largest=160 * KIB)  # each two have the same files
+            self._writers.append(writer)
+
+    # -- running
+
+    def go_on(self, seconds: float) -> None:
+        """Let everybody work for so long, and each run that is under way then come to its end."""
+        end, said = time.monotonic() + seconds, time.monotonic()
+        try:
+            while (now := time.monotonic()) < end or self._busy():
+                for writer in self._writers:
+                    self._look_at(writer, more=now < end)
+                self._look_at_prune(more=now < end)
+                if now - said > 30:
+                    said = now
+                    self._tell(str(self.counts))
+                time.sleep(_LOOK_EVERY_S)
+        finally:
+            for run in (self._prune, *(writer.run for writer in self._writers)):
+                if run is not None:
+                    run.process.kill()
+                    run.process.communicate()
+
+    def _busy(self) -> bool:
+        return self._prune is not None or any(writer.run for writer in self._writers)
+
+    def _look_at(self, writer: Writer, more: bool) -> None:
+        run = writer.run
+        if run is None:
+            if more:
+                writer.edits += 1
+                edit_tree(writer.tree, self._dice.randrange(1 << 30) if writer.edits % 3 else 7 * writer.edits)
+                writer.was = describe(writer.tree)
+                arguments = ("snapshot", "--json", "--host", writer.name, writer.tree)
+                writer.run = self._started(writer.machine, 0.25, 4.0, *arguments)
+        elif run.process.poll() is not None:
+            writer.run = None
+            self._take(writer, run)
+        else:
+            self._kill_in_time(run)
+
+    def _take(self, writer: Writer, run: Run) -> None:
+        stdout, stderr = run.process.communicate()
+        if run.process.returncode == -signal.SIGKILL:
+            self.counts.killed_snapshots += 1
+            return
+        assert run.process.returncode == 0, (writer.name, run.process.returncode, stderr)
+        writer.made[json.loads(stdout)["snapshot"]["id"]] = writer.was
+        self.counts.snapshots += 1
+        self.counts.longest_s = max(self.counts.longest_s, time.monotonic() - run.began)
+        if self._prune is not None and self._prune.began < run.began:
+            self.counts.beside_a_prune += 1
+
+    def _look_at_prune(self, more: bool) -> None:
+        run = self._prune
+        if run is None:
+            if more:
+                rules = ("forget", "--json", "--keep-last", KEPT, "--max-removed", "100%")
+                pruning = ("--prune", "--stale-after", _DEAD_AFTER, "--max-unused", "1%")
+                self._prune = self._started(self._pruner, 0.3, 12.0, *map(str, (*rules, *pruning)))
+        elif run.process.poll() is not None:
+            self._prune = None
+            _, stderr = run.process.communicate()
+            killed = run.process.returncode == -signal.SIGKILL
+            assert killed or run.process.returncode == 0, (run.process.returncode, stderr)
+            self.counts.killed_prunes += killed
+            self.counts.prunes += not killed
+        else:
+            self._kill_in_time(run)
+
+    def _started(self, machine: RemoteMachine, mortality: float, within_s: float, *arguments: str | Path) -> Run:
+        now = time.monotonic()
+        dies = now + self._dice.uniform(0.3, within_s) if self._dice.random() < mortality else None
+        return Run(machine.start(*arguments), now, dies)
+
+    def _kill_in_time(self, run: Run) -> None:
+        now = time.monotonic()
+        if run.dies_at is not None and now >= run.dies_at:
+            run.process.kill()
+        assert now - run.began < _LONGEST_S, "somebody waits"
+
+    # -- afterwards
+
+    def check(self, restored: int | None = None) -> list[str]:
+        """What is not as it must be; empty when all is well. `restored`: at most so many snapshots of each machine."""
+        wrong = self._last_prune()
+        there = {each["id"]: each for each in self._pruner.done("snapshots", "--json").json["snapshots"]}
+        for writer in self._writers:
+            newest = list(writer.made)[-KEPT:]
+            wrong += [f"{writer.name}: snapshot {each} is gone" for each in newest if each not in there]
+            for each in [made for made in writer.made if made in there][-(restored or len(there)) :]:
+                target = self._pruner.restore(each, self._pruner.root / "out")
+                if describe(target) != writer.made[each]:
+                    wrong.append(f"{writer.name}: snapshot {each} restores to something else")
+                shutil.rmtree(target)
+        return wrong
+
+    def _last_prune(self) -> list[str]:
+        """Prune until nothing is left to do, without anybody else; what is stored in vain all the same."""
+        for _ in range(2):
+            self._pruner.done("prune", "--json", "--stale-after", "0s", "--max-unused", "0")
+        found = self._pruner.done("prune", "--json", "--dry-run", "--max-unused", "0").json
+        wrong = [f"{name}: {found[name]}" for name in ("unused", "open_plan", "sessions") if found[name]]
+        wrong += [f"{name}: {found[name]}" for name in ("dead", "orphans", "repack") if found[name]["packs"]]
+        checked = self._pruner.run("check", "--read-data", "--json")
+        if checked.code != 0:
+            wrong.append(f"check: {checked.text[:2000]} {checked.stderr}")
+        return wrong
+
+
+def as_json(counts: Counts) -> dict[str, Any]:
+    return {name: getattr(counts, name) for name in Counts.__dataclass_fields__}
