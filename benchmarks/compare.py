@@ -45,6 +45,16 @@ def differences(
     return found
 
 
+def one_file(source: Path, target: Path, mtime_unit_ns: int = 1) -> str:
+    """What is wrong with the only file below `target`, which should equal `source` in content and time; "" if nothing."""
+    files = [path for path, entry in listing(target).items() if entry.kind == stat.S_IFREG]
+    if len(files) != 1:
+        return f"{len(files)} files came back instead of one"
+    was, came_back = _entry(os.fsencode(source)), _entry(os.path.join(os.fsencode(target), files[0]))
+    changed = _changed(was, came_back)
+    return ", ".join(changed if mtime_unit_ns == 0 else changed + _moved_in_time(was, came_back, mtime_unit_ns))
+
+
 def _changed(was: Entry, came_back: Entry) -> list[str]:
     names = ("kind", "mode", "size", "content")
     return [name for name in names if getattr(was, name) != getattr(came_back, name)]

@@ -47,7 +47,12 @@ def run(command: Sequence[str], log: Path, env: Mapping[str, str]) -> Usage:
         started = time.perf_counter()
         process = subprocess.Popen(command, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         sampler = _MemorySampler(process.pid)
-        _, status, rusage = os.wait4(process.pid, 0)
+        try:
+            _, status, rusage = os.wait4(process.pid, 0)
+        except BaseException:  # whoever interrupts us does not always interrupt the child, too
+            process.kill()
+            process.wait()
+            raise
         wall = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     memory, largest = sampler.stop()

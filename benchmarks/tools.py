@@ -28,9 +28,7 @@ class Key:
 
 
 class Tool(Protocol):
-    """One tool; commands run with `environment`, snapshots are of `tree`, numbered from 0; only the last is asked for.
-
-    """
+    """One tool; commands run with `environment`, snapshots are of `tree`, numbered from 0; only the last is asked for."""
 
     name: str
     home: Path
@@ -138,7 +136,16 @@ class Restic(_Peer):
     def restore_one(self, tree: Path, path: str, number: int, target: Path) -> Command:
         """Of its directory, so that nothing else is walked; the name is a pattern."""
         folder, name = os.path.split(tree / path)
-        return [*self.command, "restore", "--quiet", f"latest:{folder}", "--target", str(target), "--include", f"/{name}"]
+        return [
+            *self.command,
+            "restore",
+            "--quiet",
+            f"latest:{folder}",
+            "--target",
+            str(target),
+            "--include",
+            f"/{name}",
+        ]
 
     def snapshots(self) -> Command:
         return [*self.command, "snapshots"]
@@ -249,7 +256,11 @@ class Kopia(_Peer):
 
     def init(self) -> Command:
         create = shlex.join([*self.command, "repository", "create", "filesystem", "--path", str(self.repository)])
-        return ["sh", "-c", f"{create} && {shlex.join([*self.command, 'policy', 'set', '--global', '--compression=zstd'])}"]
+        return [
+            "sh",
+            "-c",
+            f"{create} && {shlex.join([*self.command, 'policy', 'set', '--global', '--compression=zstd'])}",
+        ]
 
     def snapshot(self, tree: Path, number: int) -> Command:
         return [*self.command, "snapshot", "create", "--no-progress", str(tree)]

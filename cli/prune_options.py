@@ -28,8 +28,8 @@ def prune_options(function: Callable[P, R]) -> Callable[..., R]:
         default="5%",
         show_default=True,
         callback=_unused,
-        metavar="PERCENT|SIZE",
-        help="So much that nobody needs may stay stored among what is needed. Less means that more is copied.",
+        metavar="AMOUNT",
+        help="So much that nobody needs may stay stored: a part, as in 5%, or a size. Less means that more is copied.",
     )
     @click.option("--max-repack", callback=_size, metavar="SIZE", help="Copy at most so much.")
     @click.option(
