@@ -14,6 +14,14 @@ from chunkstore.errors import Damaged
 RAW: Final = 0
 ZSTD: Final = 1
 DEFAULT_LEVEL = 3
+AUTO: Final = 0
+"""As a level: `DEFAULT_LEVEL`, but the quickest one for frames of which a sample does not shrink."""
+OFF: Final = -1
+"""As a level: nothing is compressed."""
+_QUICK = 1
+_SPOTS, _SPOT = 8, 4096
+_WORTH_IT = 0.98
+"""A sample that keeps more of its size than this is of data that was compressed or encrypted before."""
 
 
 class Codec:
@@ -25,7 +33,9 @@ class Codec:
 
     def __init__(self, max_raw: int, level: int = DEFAULT_LEVEL) -> None:
         self._max_raw = max_raw
-        self._compressor = zstandard.ZstdCompressor(level=level, write_content_size=True)
+        self._level = level
+        self._compressor = _compressor(max(level, 1) if level != AUTO else DEFAULT_LEVEL)
+        self._quick = _compressor(_QUICK)
         self._decompressor = zstandard.ZstdDecompressor()
         self._packed = bytearray(1 + max_raw + (max_raw >> 7) + 1024)
         self._plain = bytearray(max_raw + 1)
@@ -34,16 +44,27 @@ class Codec:
         """The payload: method byte and body. Kept raw where compression does not make it smaller."""
         size = len(raw)
         view = memoryview(self._packed)
-        with self._compressor.stream_reader(raw, size=size, closefd=False) as reader:
-            length = 0
-            while step := reader.readinto(view[1 + length :]):
-                length += step
-        if length < size:
-            view[0] = ZSTD
-            return view[: 1 + length]
+        if self._level != OFF:
+            compressor = self._quick if self._level == AUTO and not self._shrinks(raw) else self._compressor
+            with compressor.stream_reader(raw, size=size, closefd=False) as reader:
+                length = 0
+                while step := reader.readinto(view[1 + length :]):
+                    length += step
+            if length < size:
+                view[0] = ZSTD
+                return view[: 1 + length]
         view[0] = RAW
         view[1 : 1 + size] = raw
         return view[: 1 + size]
+
+    def _shrinks(self, raw: memoryview) -> bool:
+        """Whether it is worth an effort: some spots, 3 % of a whole frame, say so. Small ones are not asked."""
+        size = len(raw)
+        if size < 4 * _SPOTS * _SPOT:
+            return True
+        step = (size - _SPOT) // (_SPOTS - 1)
+        sample = b"".join(raw[at : at + _SPOT] for at in range(0, _SPOTS * step, step))
+        return len(self._quick.compress(sample)) < _WORTH_IT * len(sample)
 
     def decompress(self, payload: memoryview, raw_size: int) -> memoryview:
         """The raw bytes; `Damaged` unless they are exactly `raw_size` long."""
@@ -73,3 +94,7 @@ class Codec:
         except zstandard.ZstdError as e:
             raise Damaged("frame can not be decompressed") from e
         return view[:length]
+
+
+def _compressor(level: int) -> zstandard.ZstdCompressor:
+    return zstandard.ZstdCompressor(level=level, write_content_size=True)

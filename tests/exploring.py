@@ -37,7 +37,7 @@ State: TypeAlias = tuple[int, ...]
 """The storage, the faults so far, who moved last and pre-emptions (0 without a bound), and where each process is: at a node,
 or at its end (-1 - the number of how it ended)."""
 _FIRST = 4
-KILLED = "killed"
+KILLED, RUNNING = "killed", "running"
 _DEADLY = 0.05
 Judging: TypeAlias = Callable[[dict[str, bytes]], str]
 """What is wrong with the content of a storage; nothing when all is well."""
@@ -52,7 +52,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: with an outcome, `Failed`, or `KILLED`; how many calls it made, what it changed: (verb, name)."""
+    """How a process ended: with an outcome, `Failed`, `KILLED` or `RUNNING`; how many calls it made, what it changed: (verb, name)."""
 
     name: str
     outcome: object
@@ -61,7 +61,7 @@ class Ended:
 
 
 Verdict: TypeAlias = Callable[[dict[str, bytes], Sequence[Ended]], str]
-"""What is wrong with a content and the processes that have ended so far."""
+"""What is wrong with a content, where these processes have ended, or run and take away what others were promised."""
 
 
 def no_verdict(content: dict[str, bytes], ended: Sequence[Ended]) -> str:
@@ -116,9 +116,9 @@ class Exploration:
         self._kills = kills
         self._bound = bound
         self._judged: dict[int, str] = {}
-        self._concluded: dict[tuple[int, ...], str] = {}
+        self._concluded: dict[tuple[int, tuple[int, ...]], str] = {}
         self._ends: list[Ended] = []
-        self._end_of: dict[tuple[Behaviour, int, bool], int] = {}
+        self._end_of: dict[tuple[Behaviour, int, object], int] = {}
         self.start: State = (self.storages.first, 0, 0, 0, *[0] * len(programs))
 
     def go_on_alone(self, i: int, until: str = "") -> None:
@@ -174,12 +174,9 @@ class Exploration:
     def _is_alone(self, state: State, i: int, number: int, answer: int) -> bool:
         """Whether no other process will ever notice this call, or change its answer."""
         conflicts = self.storages.conflicts(number, there=self.storages.answers[answer][1] is not MISSING)
-        j = 0
-        for node in state[_FIRST:]:
-            if j != i and node >= 0 and self.behaviours[j].ahead[node] & conflicts:
-                return False
-            j += 1
-        return True
+        return not any(
+            j != i and node >= 0 and self.behaviours[j].ahead[node] & conflicts for j, node in enumerate(state[_FIRST:])
+        )
 
     def _deaths(self, state: State) -> list[tuple[int, State]]:
         """Of everybody who has just written something, and has more to do."""
@@ -195,7 +192,7 @@ class Exploration:
 
     def _end(self, behaviour: Behaviour, node: int, outcome: object) -> int:
         """Where a process is that ended so. What it got to see does not matter any more."""
-        key = behaviour, node, outcome is KILLED
+        key = behaviour, node, outcome if outcome in (KILLED, RUNNING) else None
         if key not in self._end_of:
             calls = [behaviour.call(each) for each, _ in behaviour.history(node)]
             changes = tuple((c.verb, c.name) for c in calls if c and c.verb not in READS and c.verb != "pause")
@@ -210,7 +207,8 @@ class Exploration:
     def _would_see_more(self, behaviour: Behaviour, node: int, storage: int) -> bool:
         for before, answer in reversed(behaviour.history(node)):
             call, number = behaviour.call(before), behaviour.calls[before]
-            assert call is not None and number is not None
+            assert call is not None
+            assert number is not None
             if call.verb not in READS:
                 return False
             if self.storages.apply(storage, number)[1] != answer:
@@ -219,9 +217,15 @@ class Exploration:
 
     # -- judging
 
-    def ended(self, state: State) -> list[Ended]:
-        """The processes that have ended."""
-        return [self._ends[-1 - node] for node in state[_FIRST:] if node < 0]
+    def _concluding(self, state: State) -> tuple[int, ...]:
+        """The processes that have ended, and those that run and may take away what others were promised."""
+        found = []
+        for i, node in enumerate(state[_FIRST:]):
+            if node < 0:
+                found.append(node)
+            elif self.programs[i].takes_away:
+                found.append(self._end(self.behaviours[i], node, RUNNING))
+        return tuple(found)
 
     def wrong(self, state: State) -> str:
         """What is wrong in this state; nothing when all is well."""
@@ -230,12 +234,13 @@ class Exploration:
             self._judged[storage] = self._judge(self.storages.view(storage))
         if self._judged[storage]:
             return self._judged[storage]
-        key = (storage, *(node for node in state[_FIRST:] if node < 0))
-        if len(key) == 1:
+        ends = self._concluding(state)
+        if not ends:
             return ""
-        if key not in self._concluded:
-            self._concluded[key] = self._verdict(self.storages.view(storage), self.ended(state))
-        return self._concluded[key]
+        if (storage, ends) not in self._concluded:
+            every = [self._ends[-1 - end] for end in ends]
+            self._concluded[storage, ends] = self._verdict(self.storages.view(storage), every)
+        return self._concluded[storage, ends]
 
     # -- all of them
 
@@ -249,6 +254,11 @@ class Exploration:
                 done.contents, done.executions = len(self.storages), self.executions
                 done.seconds = time.process_time() - began
                 return done
+
+    def outcomes(self, name: str) -> set[object]:
+        """How a program may end, as far as it was explored."""
+        behaviour = next(each for each in self.behaviours if each.program.name == name)
+        return {str(outcome) if isinstance(outcome, Exception) else outcome for outcome in behaviour.outcomes.values()}
 
     @property
     def executions(self) -> int:
@@ -304,7 +314,8 @@ class Exploration:
             return f"  {self.programs[~mover].name} is killed"
         behaviour, node = self.behaviours[mover], state[_FIRST + mover]
         call, number = behaviour.call(node), behaviour.calls[node]
-        assert call is not None and number is not None
+        assert call is not None
+        assert number is not None
         answer = self.storages.answers[self.storages.apply(state[0], number)[1]][1]
         return f"  {behaviour.program.name:10} {call.verb} {_short(call.name)}{_said(call, answer)}"
 

@@ -116,10 +116,11 @@ def _info(name: str, size: int) -> ObjectInfo:
 
 @dataclass(frozen=True)
 class Program:
-    """A process: its name, and what it runs."""
+    """A process: its name, what it runs, and whether it may take away what another one said that it stored."""
 
     name: str
     run: Callable[[Door], object]
+    takes_away: bool = False
 
 
 def _conflict(mine: Call, other: Call, there: bool) -> bool:

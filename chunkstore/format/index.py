@@ -4,7 +4,7 @@
 |---|---|
 | run index `index/run-<session>-<n>` | `session` (text), `packs` (list of maps, see `pack`) |
 | segment `index/segment-<digest>` | `packs`, `salt` (random bytes, may be left out: no two segments ever have one name); at most 16 MiB; the digest (SHA-256) is that of the body |
-| generation `index/generation-<n>` | `number`, `segments` (digests), `absorbed` (names of run indexes), `dropped` (pack ids that were deleted while in no index: locations in them never count), `sparse` (left out when empty: list of [pack id, list of frame offsets]) |
+| generation `index/generation-<n>` | `number`, `segments` (digests), `absorbed` (names of run indexes), `dropped` (pack ids that were deleted while in no index: locations in them never count), `sparse` (left out when empty: list of [pack id, list of frame offsets]), `recovered` (left out when empty: pack ids that came from the tables of packs, not from an index object; when one is deleted it goes to `dropped`, since the run that wrote it may still publish it) |
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class Generation:
     absorbed: frozenset[str]
     dropped: frozenset[PackId]
     sparse: tuple[SparseFrames, ...] = ()
+    recovered: frozenset[PackId] = frozenset()
 
 
 def _packs(fields: Fields) -> tuple[PackInfo, ...]:
@@ -102,6 +103,8 @@ def encode_generation(generation: Generation) -> bytes:
         "absorbed": sorted(generation.absorbed),
         "dropped": sorted(generation.dropped),
     }
+    if generation.recovered:
+        fields["recovered"] = sorted(generation.recovered)
     if generation.sparse:
         fields["sparse"] = [[each.pack_id, sorted(each.offsets)] for each in sorted(generation.sparse)]
     return pack(fields)
@@ -115,7 +118,11 @@ def decode_generation(body: bytes, number: int) -> Generation:
         raise Damaged("index generation is malformed")
     absorbed = frozenset(items(fields, "absorbed", str))
     sparse = tuple(map(_sparse, items(fields, "sparse", list) if "sparse" in fields else ()))
-    return Generation(number, segments, absorbed, frozenset(PackId(d) for d in dropped), sparse)
+    recovered = items(fields, "recovered", bytes) if "recovered" in fields else ()
+    if any(len(each) != ID_SIZE for each in recovered):
+        raise Damaged("index generation is malformed")
+    gone = frozenset(PackId(each) for each in dropped)
+    return Generation(number, segments, absorbed, gone, sparse, frozenset(PackId(each) for each in recovered))
 
 
 def _sparse(value: list[Any]) -> SparseFrames:

@@ -15,6 +15,7 @@ from chunkstore.ids import ChunkId
 from chunkstore.keys.derivation import ChunkKind
 from chunkstore.repository.chunk_writer import ChunkWriter
 from chunkstore.tree.holes import data_extents
+from chunkstore.tree.page_cache import LARGE, forget, is_cold, read_ahead
 from chunkstore.tree.reading import is_unchanged, open_source
 
 _BUFFER = 8 << 20
@@ -160,12 +161,18 @@ class _WholeReader:
     def __init__(self, descriptor: int, size: int) -> None:
         self._descriptor = descriptor
         self._size = self._left = size
+        self._cold = False
+        if size >= LARGE:
+            self._cold = is_cold(descriptor, size)
+            read_ahead(descriptor)
         os.lseek(descriptor, 0, os.SEEK_SET)
 
     def __call__(self, view: memoryview) -> int:
         if self._left:
             count = os.readv(self._descriptor, [view[: self._left]])
             self._left -= count
+            if self._cold:
+                forget(self._descriptor, self._size - self._left if self._left else 0)
             return count
         if os.fstat(self._descriptor).st_size > self._size:
             return 0

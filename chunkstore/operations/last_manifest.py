@@ -7,172 +7,32 @@ back unchanged they are taken over as they are, without encoding an entry.
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
-from chunkstore.format.entries import (
-    FILE,
-    SYMLINK,
-    Components,
-    Entry,
-    Owners,
-    Row,
-    components,
-    read_own_segment,
-    sort_key,
-)
+from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Entry, Owners
 from chunkstore.format.tree_nodes import encode_run
 from chunkstore.ids import ChunkId
 from chunkstore.keys.derivation import ChunkKind, IndexKey
-from chunkstore.repository.manifest_cache import CachedSegment, ManifestCache
+from chunkstore.operations.last_entries import LastEntries, Match
+from chunkstore.repository.manifest_cache import ManifestCache
 from chunkstore.repository.manifest_writer import ManifestWriter
-from chunkstore.tree.reading import kind_of
 
-RACY_NS = 2 * 10**9
-"""A time stamp is trusted when it is this much older than the start of the last snapshot: file systems keep times
-to 2 s (FAT), 1 s (ext3) or a tick of the kernel's clock (10 ms), rounded down."""
 _IDS_AT_ONCE = 4096
 """Chunk ids copied in one go."""
+_FORMATS = {FILE: stat.S_IFREG, DIRECTORY: stat.S_IFDIR, SYMLINK: stat.S_IFLNK}
+"""What `st_mode` says of the kinds that there are many of."""
 
 
-_SIZED = frozenset({FILE, SYMLINK})
+class Kept(NamedTuple):
+    """What a run of files that are as they were has: the position after it, and what is in it; `size` in bytes."""
 
-_PathKey = tuple[Components, bytes]
-
-
-def _path_key(row: tuple[bytes, Row, int]) -> _PathKey:
-    """Sorts rows as manifests are sorted."""
-    return sort_key(row[0], row[1][0])
-
-
-class Match:
-    """A walked file's entry in the last manifest."""
-
-    __slots__ = ("first_id", "position", "row")
-
-    def __init__(self, row: Row, first_id: int, position: int) -> None:
-        self.row = row
-        self.first_id = first_id
-        self.position = position
-
-    @property
-    def entry(self) -> Entry:
-        return Entry._make(self.row)
-
-
-class LastEntries:
-    """Follows the walk, and finds what its files were."""
-
-    def __init__(self, cache: ManifestCache | None, key: IndexKey) -> None:
-        self._cache = cache
-        self._segments: Iterator[CachedSegment] = cache.segments() if cache else iter(())
-        self._trusted_before = 0
-        self._key = key
-        self._segment: CachedSegment | None = None
-        self._ahead = next(self._segments, None)
-        self._rows: list[tuple[bytes, Row, int]] = []
-        self._at = 0
-        self._parts: tuple[bytes, Components] = (b"", ())
-        self._seen: _PathKey | None = None
-        self.files_gone = 0
-
-    # -- finding
-
-    def find(self, parent: bytes, name: bytes) -> Match | None:
-        """The last entry of this path. Paths must come in manifest order; what is skipped over is gone."""
-        while True:
-            if self._at == len(self._rows) and not self._load():
-                return None
-            before, row, first_id = self._rows[self._at]
-            if before == parent:
-                if row[0] == name:
-                    self._at += 1
-                    return Match(row, first_id, self._at - 1)
-                if row[0] > name:
-                    return None
-            elif components(before) > self._components(parent):
-                return None
-            self._at += 1
-            self.files_gone += row[1] == FILE
-
-    def finish(self) -> None:
-        """Everything that is left is gone."""
-        while self._at < len(self._rows) or self._load():
-            self.files_gone += sum(row[1] == FILE for _, row, _ in self._rows[self._at :])
-            self._at = len(self._rows)
-        self.interrupt()
-
-    def unchanged(self, row: Row, status: os.stat_result) -> bool:
-        """Whether the file is as it was, its attributes included: what changes those changes the ctime."""
-        if row[6] != status.st_ctime_ns or row[5] != status.st_mtime_ns or row[7] != status.st_ino:
-            return False
-        kind, mode = row[1], status.st_mode
-        if kind != kind_of(mode) or row[2] != mode & 0o7777 or row[3] != status.st_uid or row[4] != status.st_gid:
-            return False
-        trusted = self._trusted_before
-        if status.st_mtime_ns >= trusted or status.st_ctime_ns >= trusted:
-            return False
-        if kind not in _SIZED:
-            return True
-        return row[8] == status.st_size and not (row[10] and row[10].get("changed"))
-
-    def _components(self, path: bytes) -> Components:
-        if self._parts[0] != path:
-            self._parts = path, components(path)
-        return self._parts[1]
-
-    def _load(self) -> bool:
-        """The next segment that has more than the segments before it; those of a second part of the cache begin anew."""
-        while self._load_segment():
-            if self._at < len(self._rows):
-                return True
-        return False
-
-    def _load_segment(self) -> bool:
-        """The next segment; one that is not what its id says ends the cache: files are read again."""
-        self.interrupt()
-        self._segment = segment = self._ahead
-        self._rows, self._at = [], 0
-        if segment is None or not self._authentic(segment):
-            self._segment = self._ahead = None
-            return False
-        self._ahead = next(self._segments, None)
-        self._trusted_before = segment.started - RACY_NS
-        first_id = segment.first_id
-        owners, rows = read_own_segment(segment.data)
-        self._compare(owners)
-        for parent, row in rows:
-            self._rows.append((parent, row, first_id))
-            first_id += row[9]
-        self._pass_over()
-        return True
-
-    def _pass_over(self) -> None:
-        """Leave out the rows of paths that were here before."""
-        if not self._rows:
-            return
-        seen, rows, end = self._seen, self._rows, _path_key(self._rows[-1])
-        if seen is not None and _path_key(rows[0]) <= seen:
-            self._at = bisect_right(rows, seen, key=_path_key)
-            end = max(seen, end)
-        self._seen = end
-
-    def _authentic(self, segment: CachedSegment) -> bool:
-        key, cache = self._key, self._cache
-        if cache is None or key.chunk_id(ChunkKind.MANIFEST, segment.data) != segment.ref.segment_id:
-            return False
-        at = segment.first_id
-        for run in segment.ref.runs:
-            if key.chunk_id(ChunkKind.REFERENCE, encode_run([cache.ids(at, run.count)])) != run.run_id:
-                return False
-            at += run.count
-        return True
-
-    def interrupt(self) -> None:
-        """The run of unchanged entries ends here."""
-
-    def _compare(self, owners: Owners) -> None:
-        """A segment begins whose owners had these names."""
+    end: int
+    files: int = 0
+    size: int = 0
+    directories: int = 0
+    links: int = 0
 
 
 class LastManifest(LastEntries):
@@ -211,22 +71,79 @@ class LastManifest(LastEntries):
 
     def keep(self, parent: bytes, match: Match) -> None:
         """Write the entry as it was."""
-        # The last segment ended because the manifest or its part did: what may follow now has to see where its hash ends
-        # it.
-        ends = self._ahead is not None and self._segment is not None and self._segment.whole
-        starts = match.position == 0 and ends and self._manifest.at_boundary and self._same_names
-        if match.position == self._held and (self._held or starts):
-            self._held += 1
-            if self._held == len(self._rows):
-                self._reuse()
+        if self._holds(match.position, match.position + 1):
             return
         self.interrupt()
         for ids in self.ids(match):
             self._manifest.add_ids(ids)
         self._manifest.add(parent, match.entry)
 
+    def keep_run(self, parent: bytes, children: Sequence[tuple[bytes, os.stat_result]], at: int) -> Kept:
+        """`find`, `unchanged` and `keep` in one for the children from `at` on: up to the first that may have changed, or
+        about which there is more to see than its `lstat`.
+        """
+        if self._at == len(self._rows) and (self.is_over or not self._load()):
+            return Kept(at)
+        start, kept = self._at, self._run_of(parent, children, at)
+        if kept.end == at:
+            return kept
+        self._at = end = start + kept.end - at
+        if not self._holds(start, end):
+            for position in range(start, end):
+                _, row, first_id = self._rows[position]
+                self.keep(parent, Match(row, first_id, position))
+        return kept
+
+    def _run_of(self, parent: bytes, children: Sequence[tuple[bytes, os.stat_result]], at: int) -> Kept:
+        """The hot loop of a snapshot of which little has changed: what `unchanged` says of each, written out."""
+        trusted, rows = self._trusted_before, self._rows
+        files = size = directories = links = 0
+        stop = min(len(children), at + len(rows) - self._at)
+        for end in range(at, stop):
+            name, status = children[end]
+            before, row, _ = rows[self._at + end - at]
+            was, kind, mode, uid, gid, mtime, ctime, inode, length, _, extra = row
+            if was != name or before != parent or ctime != status.st_ctime_ns or mtime != status.st_mtime_ns:
+                break
+            if inode != status.st_ino or uid != status.st_uid or gid != status.st_gid:
+                break
+            if mtime >= trusted or ctime >= trusted or status.st_mode != _FORMATS.get(kind, 0) | mode:
+                break
+            if kind == DIRECTORY:
+                if extra:  # of an ancestor, for one
+                    break
+                directories += 1
+                continue
+            if length != status.st_size or (extra and (kind != SYMLINK or len(extra) > 1)):
+                break
+            if kind == FILE:
+                files += 1
+                size += length
+            else:
+                links += 1
+        else:
+            end = stop
+        return Kept(end, files, size, directories, links)
+
+    def _holds(self, start: int, end: int) -> bool:
+        """Hold back rows that came back unchanged, if the segment may still come back as a whole; write it when it has."""
+        if start != self._held:
+            return False
+        if not start:
+            # The last segment ended because the manifest or its part did: what may follow now has to see where its hash
+            # ends it.
+            ends = self._ahead is not None and self._segment is not None and self._segment.whole
+            if not (ends and self._manifest.at_boundary and self._same_names):
+                return False
+        self._held = end
+        if end == len(self._rows):
+            self._reuse()
+        return True
+
     def interrupt(self) -> None:
         """Write what is held back one by one: the segment does not come back as a whole."""
+        if not self._held:
+            return
         held, self._held = self._held, 0
         for parent, row, first_id in self._rows[:held]:
             for ids in self._read_ids(first_id, row[9]):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from chunkstore.errors import Interrupted
 from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, join
-from chunkstore.operations.last_manifest import LastEntries
+from chunkstore.operations.last_entries import LastEntries
 from chunkstore.operations.snapshot import source_of
 from chunkstore.operations.snapshot_run import cache_name
 from chunkstore.operations.snapshot_values import SnapshotOptions

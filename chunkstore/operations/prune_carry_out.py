@@ -76,32 +76,39 @@ class CarryingOut:
         if before > self._plan.number:
             raise Overtaken
         usage = survey.usage()
-        verdict = judge(self._plan, usage, survey.live_bucket)
-        try:
-            self._publish(usage, verdict)
-        except StorageFull:
-            if not any(map(verdict.is_repacked, range(len(verdict.fate)))):
-                raise
-            # There is no room to copy to. What is dead goes without; the next plan finds room.
-            self._survey.progress.warn("no room to repack now; what is unused as a whole is deleted first")
-            self._publish(usage, self._without_repacking(usage, verdict))
+        damaged: set[PackId] = set()
+        # A pack that turns out to be damaged stays, and what others have of its chunks is copied from them.
+        while found := self._try_to_publish(usage, judge(self._plan, usage, survey.live_bucket, damaged)) - damaged:
+            damaged |= found
         if newest_number(self._repository) > self._plan.number:
             # What this one decided was never in force: a higher one was there already.
             self._storage.delete(names.generation(self._plan.number))
             raise Overtaken
 
+    def _try_to_publish(self, usage: Usage, verdict: Verdict) -> frozenset[PackId]:
+        """Put the generation that a verdict says; or return the packs that are damaged, and nothing is put."""
+        try:
+            return self._publish(usage, verdict)
+        except StorageFull:
+            if not any(map(verdict.is_repacked, range(len(verdict.fate)))):
+                raise
+            # There is no room to copy to. What is dead goes without; the next plan finds room.
+            self._survey.progress.warn("no room to repack now; what is unused as a whole is deleted first")
+            return self._publish(usage, self._without_repacking(usage, verdict))
+
     def _without_repacking(self, usage: Usage, verdict: Verdict) -> Verdict:
         repacked = {pack.pack_id for pack in usage.packs() if verdict.is_repacked(pack.no)}
         return Verdict(verdict.spared | repacked, bytearray(len(verdict.copied)), bytearray(len(verdict.fate)))
 
-    def _publish(self, usage: Usage, verdict: Verdict) -> None:
+    def _publish(self, usage: Usage, verdict: Verdict) -> frozenset[PackId]:
         segments = SegmentWriter(self._repository, self._around.random_bytes)
         copies = _Copies([])
         try:
-            damaged = self._repack(usage, verdict, segments, copies)
-            spared = verdict.spared | damaged
-            self._result.spared += len(spared)
-            generation = self._generation(usage, segments, spared)
+            if damaged := self._repack(usage, verdict, segments, copies):
+                self._take_back(copies, segments)
+                return damaged
+            self._result.spared += len(verdict.spared)
+            generation = self._generation(usage, segments, verdict.spared)
             won = publish(self._repository, generation, self._around.random_bytes)
         except (StorageFull, PruneRefused):
             self._take_back(copies, segments)
@@ -112,6 +119,7 @@ class CarryingOut:
             )
         else:
             self._take_back(copies, segments)
+        return frozenset()
 
     def _take_back(self, copies: _Copies, segments: SegmentWriter) -> None:
         """Delete what only a generation that is not there would name."""
@@ -133,11 +141,11 @@ class CarryingOut:
         segments.flush()
         digests = sorted({*(bytes.fromhex(name[len(names.SEGMENTS) :]) for name in kept), *segments.digests})
         absorbed = frozenset(name for name in self._survey.index.sources() if name.startswith(names.RUNS))
-        dropped = previous.dropped | (plan.orphans - spared)
+        dropped = previous.dropped | (plan.orphans - spared) | (gone & previous.recovered)
         # A run index that an older generation absorbed and nobody has deleted yet must stay absorbed.
         still = previous.absorbed & self._listed(names.RUNS)
         sparse = tuple(SparseFrames(*each) for each in sparse_frames(usage, gone))
-        return Generation(plan.number, tuple(digests), absorbed | still, dropped, sparse)
+        return Generation(plan.number, tuple(digests), absorbed | still, dropped, sparse, previous.recovered - gone)
 
     def _sources(
         self, usage: Usage, gone: frozenset[PackId], previous: Generation, segments: SegmentWriter

@@ -11,7 +11,7 @@ A resumed plan is somebody else's word, and an own one is old by now: so each ch
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from chunkstore.format.runs import Plan
@@ -19,7 +19,7 @@ from chunkstore.ids import PackId
 from chunkstore.operations.usage import Usage
 from chunkstore.repository.id_buckets import BUCKETS
 
-_STAYS, _GOES, _REPACKED, _SPARED = range(4)
+_STAYS, _GOES, _REPACKED, _SPARED, _DAMAGED = range(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,20 @@ class Verdict:
         return self.fate[pack] == _REPACKED
 
 
-def judge(plan: Plan, usage: Usage, live_bucket: Callable[[int], set[bytes]]) -> Verdict:
-    """Decide what of a plan still holds. Orphans that are in an index by now stay: their run has published them."""
+def judge(
+    plan: Plan, usage: Usage, live_bucket: Callable[[int], set[bytes]], damaged: Container[PackId] = frozenset()
+) -> Verdict:
+    """Decide what of a plan still holds. Orphans that are in an index by now stay: their run has published them.
+
+    `damaged`: packs whose bytes are not what their names say. They stay, and what they hold is not relied on where it is
+    elsewhere too.
+    """
     fate = bytearray(len(usage.pack_there))
     ids: dict[int, PackId] = {}
     for pack in usage.packs():
-        if pack.pack_id in plan.orphans:
+        if pack.pack_id in plan.condemned and pack.pack_id in damaged:
+            fate[pack.no] = _DAMAGED
+        elif pack.pack_id in plan.orphans:
             fate[pack.no] = _SPARED
         elif pack.pack_id in plan.dead:
             fate[pack.no] = _GOES
@@ -51,7 +59,7 @@ def judge(plan: Plan, usage: Usage, live_bucket: Callable[[int], set[bytes]]) ->
     copied = bytearray(len(usage.frame_live))
     for number in range(BUCKETS):
         _judge_bucket(usage, live_bucket(number), number, fate, copied)
-    return Verdict(frozenset(each for no, each in ids.items() if fate[no] == _SPARED), copied, fate)
+    return Verdict(frozenset(each for no, each in ids.items() if fate[no] in (_SPARED, _DAMAGED)), copied, fate)
 
 
 def _judge_bucket(usage: Usage, live: set[bytes], number: int, fate: bytearray, copied: bytearray) -> None:
@@ -69,6 +77,7 @@ def _judge_bucket(usage: Usage, live: set[bytes], number: int, fate: bytearray, 
 
 def _keep(usage: Usage, places: list[int], fate: bytearray, copied: bytearray) -> None:
     """See to it that one of these frames outlives the plan."""
+    places = [frame for frame in places if fate[usage.frame_pack[frame]] != _DAMAGED]
     fates = [fate[usage.frame_pack[frame]] for frame in places]
     if not places or _STAYS in fates or _SPARED in fates:
         return

@@ -28,6 +28,8 @@ from chunkstore.operations.prune_generation import drop_impossible
 from chunkstore.progress import Progress
 from chunkstore.repository.repository import Repository, Surroundings
 
+_TRIES = 1000
+
 
 def excluded_content(repository: Repository, name: str) -> bytes:
     """The bytes of an object that may be excluded: it is of a kind that can be, and can not be read.
@@ -50,7 +52,13 @@ def exclude(repository: Repository, name: str, around: Surroundings, progress: P
     if name.startswith(names.SNAPSHOTS):
         snapshot = SnapshotId(name[len(names.SNAPSHOTS) :])
         body = encode_tombstone(Tombstone(snapshot, stored_time(around.clock())))
-        repository.storage.put(name, repository.seal(ObjectKind.TOMBSTONE, name, body, around.random_bytes))
+        size = repository.storage.stat(name).size
+        for _ in range(_TRIES):
+            # Copies on other machines are known by name and length: it must not have the length of the record.
+            data = repository.seal(ObjectKind.TOMBSTONE, name, body, around.random_bytes)
+            if len(data) != size:
+                break
+        repository.storage.put(name, data)
     elif (number := names.number(name, names.PLANS)) is not None:
         drop_impossible(repository, progress)
         give_up_plan(repository, number, around, progress)

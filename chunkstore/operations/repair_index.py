@@ -65,13 +65,18 @@ class _Rebuilding:
         writer = SegmentWriter(self._repository, self._around.random_bytes)
         with PackListing(self._storage, self._scratch, self._progress) as listed:
             self._progress.total(listed.count, listed.size if self._whole else 0)
+            recovered, known = set[PackId](), self._named(runs)
             for info in self._tables(listed, done):
                 writer.add(info)
+                if info.pack_id not in known:
+                    recovered.add(info.pack_id)
                 done.packs += 1
                 done.chunks += sum(len(frame.ids) for frame in info.frames)
             writer.flush()
-            dropped = self._gone(runs, listed)
-        generation = Generation(number, tuple(sorted(writer.digests)), frozenset(runs) | self._absorbed(), dropped)
+            dropped = self._gone(known, listed)
+        absorbed = frozenset(runs) | self._absorbed()
+        digests = tuple(sorted(writer.digests))
+        generation = Generation(number, digests, absorbed, dropped, recovered=frozenset(recovered))
         if not publish(self._repository, generation, self._around.random_bytes):
             raise PruneRefused(
                 "a prune has made a new index meanwhile. Look with `chunkstore check` whether it is whole now"
@@ -140,13 +145,18 @@ class _Rebuilding:
                 found |= read_generation(self._repository, number).absorbed
         return frozenset(found)
 
-    def _gone(self, runs: list[str], listed: PackListing) -> frozenset[PackId]:
-        """Packs that were dropped, or that index objects name and the storage has not: places in them never count again."""
+    def _named(self, runs: list[str]) -> set[PackId]:
+        """Packs that readable run indexes name."""
         named: set[PackId] = set()
-        for number in numbers(self._storage, names.GENERATIONS):
-            with contextlib.suppress(Damaged, UnsupportedFormat, ObjectMissing):
-                named |= read_generation(self._repository, number).dropped
         for name in runs:
             with contextlib.suppress(Damaged, UnsupportedFormat, ObjectMissing):
                 named.update(info.pack_id for info in read_packs(self._repository, name))
+        return named
+
+    def _gone(self, known: set[PackId], listed: PackListing) -> frozenset[PackId]:
+        """Packs that were dropped, or that index objects name and the storage has not: places in them never count again."""
+        named = set(known)
+        for number in numbers(self._storage, names.GENERATIONS):
+            with contextlib.suppress(Damaged, UnsupportedFormat, ObjectMissing):
+                named |= read_generation(self._repository, number).dropped
         return frozenset(named.difference(pack.pack_id for pack in listed if pack.pack_id in named))

@@ -171,8 +171,12 @@ class Run:
         chooser = Chooser(self._options.choosing, self._tally.problem)
         for parent, children in walk(self._roots, on_error=self._tally.problem, choice=chooser):
             self._check()
-            for name, status in children:
-                self._entries.add(parent, name, status)
+            at = 0
+            while at < len(children):
+                at = self._entries.add_unchanged(parent, children, at)
+                if at < len(children):
+                    self._entries.add(parent, *children[at])
+                    at += 1
                 if self._checkpoints.due:
                     self._checkpoint()
 

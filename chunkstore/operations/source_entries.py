@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from chunkstore.errors import SourceError
@@ -20,7 +20,8 @@ from chunkstore.format.entries import (
     join,
 )
 from chunkstore.operations.file_content import Content, FileContent, ReadInto, known
-from chunkstore.operations.last_manifest import LastManifest, Match
+from chunkstore.operations.last_entries import Match
+from chunkstore.operations.last_manifest import LastManifest
 from chunkstore.operations.snapshot_values import SnapshotOptions
 from chunkstore.operations.tally import Tally
 from chunkstore.progress import Progress
@@ -71,7 +72,21 @@ class SourceEntries:
         self._ancestors = ancestors
         self._roots = roots
         self._look_up = look_up
+        self._one_by_one = look_up or options.force or options.atime
         self._check = check
+
+    def add_unchanged(self, parent: bytes, children: Sequence[tuple[bytes, os.stat_result]], at: int) -> int:
+        """Take over children of a directory, from `at` on, as far as a look at each shows that it is as it was.
+
+        Returns the position of the first that is not, or about which there is more to see: it is for `add`.
+        """
+        if self._one_by_one or self._last.is_over:
+            return at
+        kept = self._last.keep_run(parent, children, at)
+        if kept.end > at:
+            self._tally.unchanged(kept.files, kept.size, kept.directories, kept.links)
+            self._progress.advance(kept.files, kept.size)
+        return kept.end
 
     def add(self, parent: bytes, name: bytes, status: os.stat_result) -> None:
         """The next file of the walk, with its `lstat`. What can not be read is reported."""

@@ -53,6 +53,15 @@ class Tally:
         counted.bytes += size
         setattr(counted, which, getattr(counted, which) + 1)
 
+    def unchanged(self, files: int, size: int, directories: int, links: int) -> None:
+        """So many files of `size` bytes in all, directories and links that are as they were."""
+        counted = self.statistics
+        counted.files += files
+        counted.bytes += size
+        counted.files_unchanged += files
+        counted.directories += directories
+        counted.links += links
+
     def other(self, kind: int) -> None:
         """A directory, a link, or something special."""
         counted = self.statistics

@@ -98,6 +98,7 @@ class ChunkWriter:
         self._storing = OrderedPool[_OpenPack, PackInfo](self._store, uploads, uploads, "store", ready=uploads)
         self._own: set[ChunkId] = set()
         self._own_is_all = index.is_empty()
+        self._generation = index.generation
         self._renewal = Renewal(index, options.renew_percent, options.renew_floor)
         self._sparse = self._renewal.active
         self._unindexed: list[PackInfo] = []
@@ -247,9 +248,15 @@ class ChunkWriter:
             raise Damaged("somebody else wrote an object of this session", name)
         self.written.stored += len(data)
         self._index_objects += 1
-        self._index.change(lambda: self._index.add_source(name, infos))
+        added = False
+
+        def add() -> None:
+            nonlocal added
+            added = self._index.add_own(name, infos, self._generation)
+
+        self._index.change(add)
         self._own_is_all = self._own_is_all and len(self._own) < _IDS_IN_MEMORY
-        if not self._own_is_all:
+        if added and not self._own_is_all:
             for info in infos:
                 for frame in info.frames:
                     self._own.difference_update(frame.ids)

@@ -72,7 +72,9 @@ class IndexFile:
                     db.execute(statement)
                 db.execute("INSERT INTO facts VALUES('version', ?), ('losses', abs(random() >> 1))", (_VERSION,))
             db.execute("COMMIT")
-        db.execute("CREATE TEMP TABLE condemned(pack INTEGER PRIMARY KEY)")
+        # By ids, not by numbers: rows of a condemned pack may come later, from another process of this machine.
+        db.execute("CREATE TEMP TABLE condemned(id BLOB PRIMARY KEY) WITHOUT ROWID")
+        db.execute("CREATE TEMP TABLE trusted(id BLOB PRIMARY KEY) WITHOUT ROWID")
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:

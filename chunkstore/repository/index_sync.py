@@ -59,13 +59,16 @@ def _sync_once(repository: Repository, index: LocalIndex, progress: Progress) ->
             "or removes objects"
         )
     wanted = {names.segment(d) for d in generation.segments} | (runs - generation.absorbed)
-    if generation.number == seen and wanted == here:
+    if generation.number == seen and wanted == here and not index.has_any(generation.dropped):
         return certain
 
     # One object at a time, so that memory does not grow with the index. Rows that come early do no harm: they are
     # what the repository holds; only what goes has to go together with the generation that says so.
     for name in sorted(wanted - here):
-        packs = [p for p in _read(repository, name, progress) if p.pack_id not in generation.dropped]
+        found = _read(repository, name, progress)
+        if found is None:
+            continue  # not for ever: it may have arrived damaged, and is asked for again by the next sync
+        packs = [p for p in found if p.pack_id not in generation.dropped]
         _change(index, seen, partial(index.add_source, name, packs))
 
     def bring_in_line() -> None:
@@ -104,7 +107,8 @@ def _newest_generation(repository: Repository, progress: Progress) -> tuple[Gene
     return _EMPTY, certain
 
 
-def _read(repository: Repository, name: str, progress: Progress) -> tuple[PackInfo, ...]:
+def _read(repository: Repository, name: str, progress: Progress) -> tuple[PackInfo, ...] | None:
+    """The packs that an index object names; None when it can not be read."""
     try:
         if name.startswith(names.RUNS):
             _, body = repository.read(name, ObjectKind.RUN_INDEX)
@@ -113,4 +117,4 @@ def _read(repository: Repository, name: str, progress: Progress) -> tuple[PackIn
         return decode_segment(body, bytes.fromhex(name[len(names.SEGMENTS) :])).packs
     except (Damaged, UnsupportedFormat) as e:
         progress.warn(f"index object left out: {name}: {e}")
-        return ()
+        return None

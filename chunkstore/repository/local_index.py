@@ -53,7 +53,7 @@ class LocalIndex:
         self._db = self._file.db
         self._guarded = self._file.guarded
         self._lookup = self._db.cursor()
-        self._condemned = False
+        self._condemned = self._everything = False
         self._reading = False
 
     def close(self) -> None:
@@ -134,6 +134,24 @@ class LocalIndex:
     def set_generation(self, number: int) -> None:
         self._db.execute("INSERT OR REPLACE INTO facts VALUES('generation', ?)", (number,))
 
+    def add_own(self, name: str, packs: Sequence[PackInfo], generation: int) -> bool:
+        """Rows of an index object that this process has just stored in a session which synced `generation`.
+
+        False, and nothing is added, when another process has moved the index to another generation: that may have
+        dropped these very packs, if a prune took this session for dead.
+        """
+        if self.generation != generation:
+            return False
+        self.add_source(name, packs)
+        self._db.executemany("INSERT OR IGNORE INTO trusted VALUES(?)", [(each.pack_id,) for each in packs])
+        return True
+
+    def has_any(self, packs: Iterable[PackId]) -> bool:
+        """Whether rows of one of these packs are here."""
+        with self._guarded():
+            query = "SELECT 1 FROM packs WHERE id=?"
+            return any(self._db.execute(query, (each,)).fetchone() is not None for each in packs)
+
     def add_source(self, name: str, packs: Iterable[PackInfo]) -> None:
         """Rows of one index object. A pack that is known already is named by one more."""
         self._db.execute("INSERT OR IGNORE INTO sources(name) VALUES(?)", (name,))
@@ -199,19 +217,19 @@ class LocalIndex:
     # -- asking
 
     def condemn(self, packs: Iterable[PackId], *, everything: bool = False) -> None:
-        """From now on `knows` does not count chunks in these packs (I-4), or in any pack that is here now."""
+        """From now on `knows` does not count chunks in these packs (I-4), whenever their rows come; with `everything` it
+        counts those in packs that `add_own` was told about alone.
+        """
         with self._guarded():
             self._end_reading()
             self._condemn(packs, everything)
 
     def _condemn(self, packs: Iterable[PackId], everything: bool) -> None:
         self._db.execute("DELETE FROM condemned")
-        self._db.executemany(
-            "INSERT OR IGNORE INTO condemned SELECT no FROM packs WHERE id=?", [(each,) for each in packs]
-        )
-        if everything:
-            self._db.execute("INSERT OR IGNORE INTO condemned SELECT no FROM packs")
-        self._condemned = self._db.execute("SELECT 1 FROM condemned LIMIT 1").fetchone() is not None
+        self._db.execute("DELETE FROM trusted")
+        self._db.executemany("INSERT OR IGNORE INTO condemned VALUES(?)", [(each,) for each in packs])
+        self._everything = everything
+        self._condemned = everything or self._db.execute("SELECT 1 FROM condemned LIMIT 1").fetchone() is not None
 
     def knows(self, chunk_id: ChunkId) -> bool:
         """Whether the chunk is in a pack that may be relied on."""
@@ -225,14 +243,12 @@ class LocalIndex:
             self._begin_reading()
         if not self._condemned:
             return self._lookup.execute("SELECT 1 FROM chunks WHERE id=?", (chunk_id,)).fetchone() is not None
-        return (
-            self._db.execute(
-                "SELECT 1 FROM chunks c JOIN frames f ON f.no=c.frame "
-                "WHERE c.id=? AND f.pack NOT IN (SELECT pack FROM condemned) LIMIT 1",
-                (chunk_id,),
-            ).fetchone()
-            is not None
+        relied = "IN (SELECT id FROM trusted)" if self._everything else "NOT IN (SELECT id FROM condemned)"
+        query = (
+            "SELECT 1 FROM chunks c JOIN frames f ON f.no=c.frame JOIN packs p ON p.no=f.pack "  # noqa: S608
+            f"WHERE c.id=? AND p.id {relied} LIMIT 1"
         )
+        return self._db.execute(query, (chunk_id,)).fetchone() is not None
 
     def locate(self, chunk_id: ChunkId) -> ChunkAt | None:
         """One place of the chunk."""

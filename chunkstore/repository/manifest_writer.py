@@ -157,9 +157,11 @@ class ManifestWriter:
     def add(self, parent: bytes, entry: Entry) -> None:
         """The next entry, in the directory `parent`; decides whether the segment ends after it."""
         self.add_quietly(parent, entry)
-        path = join(parent, entry.name)
-        digest = hashlib.blake2b(path, key=self._cut_key, digest_size=2).digest()
-        cut = self._entries >= SEGMENT_MIN and (digest[0] << 8 | digest[1]) & _SEGMENT_MASK == 0
+        if self._entries < SEGMENT_MIN:
+            cut = False
+        else:
+            digest = hashlib.blake2b(join(parent, entry[0]), key=self._cut_key, digest_size=2).digest()
+            cut = (digest[0] << 8 | digest[1]) & _SEGMENT_MASK == 0
         if cut or self._entries >= SEGMENT_MAX or self._size >= _SEGMENT_BYTES:
             self.end_segment()
 

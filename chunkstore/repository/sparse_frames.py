@@ -12,7 +12,7 @@ from chunkstore.ids import ChunkId
 from chunkstore.repository.local_index import LocalIndex
 
 _SOLID = (
-    "SELECT 1 FROM chunks c JOIN frames f ON f.no=c.frame WHERE c.id=? AND f.pack NOT IN (SELECT pack FROM condemned) "
+    "SELECT 1 FROM chunks c JOIN frames f ON f.no=c.frame JOIN packs p ON p.no=f.pack WHERE c.id=? AND p.id NOT IN (SELECT id FROM condemned) "
     "AND f.no NOT IN (SELECT frame FROM sparse) LIMIT 1"
 )
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chunkstore.compression import DEFAULT_LEVEL
+from chunkstore.compression import AUTO
 
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """How chunks are encoded: zstd level, whether each frame is verified, worker threads (0: all inline).
+    """How chunks are encoded: zstd level (or `AUTO`, `OFF`), whether each frame is verified, worker threads (0: all inline).
 
     `renew_percent` of the bytes that are read, or `renew_floor` bytes, are stored again where only sparse frames have them.
     """
 
-    level: int = DEFAULT_LEVEL
+    level: int = AUTO
     verify: bool = True
     workers: int = 2
     packs_per_index_object: int = 32

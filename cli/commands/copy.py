@@ -17,6 +17,7 @@ from chunkstore.units import format_size
 
 from .. import environment
 from ..arguments import signed_by
+from ..compression_option import compression_option
 from ..failures import DIFFERENT, DONE
 from ..options import common_options, settings
 from ..output import iso_time, json_path, local_time, write_json
@@ -31,7 +32,7 @@ from .snapshots import shown_text
 @click.option("--from", "source", metavar="URL", help="The repository to copy from. Else CHUNKSTORE_FROM_REPOSITORY.")
 @selection_options
 @click.option("-n", "--dry-run", is_flag=True, help="Only list what would be copied.")
-@click.option("--compression", default=3, show_default=True, type=click.IntRange(1, 19), help="Level of zstd.")
+@compression_option
 @signed_by
 @click.option("--sign-with", metavar="KEY", help="Sign the copies with this GPG key, whose private half is here.")
 @click.option("--no-verify-writes", is_flag=True, help="Do not decode what was just encoded before it is stored.")

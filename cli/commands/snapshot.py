@@ -18,11 +18,13 @@ from chunkstore.tree.choosing import Choosing
 from .. import environment
 from ..arguments import age, tags, text
 from ..choosing_options import choosing_options
+from ..compression_option import compression_option
 from ..failures import DONE, INCOMPLETE, say
 from ..options import common_options, settings
 from ..output import iso_time, json_path, write_json, write_statistics
 from ..own_files import Inodes, own_files, refuse_own
 from ..preview_output import PreviewJson, PreviewLines
+from ..priority import priority_options
 from ..progress_view import progress, shown
 from ..source_options import Source, source_options
 from ..source_streams import StandardInput, output_of
@@ -39,7 +41,7 @@ from ..source_streams import StandardInput, output_of
 @click.option("--read-special", is_flag=True, help="Store the content of block devices and pipes.")
 @click.option("-n", "--dry-run", is_flag=True, help="Only list what would be read and stored.")
 @click.option("-v", "--verbose", is_flag=True, help="List each file that is stored; with --dry-run what is left out.")
-@click.option("--compression", default=3, show_default=True, type=click.IntRange(1, 19), help="Level of zstd.")
+@compression_option
 @click.option(
     "--checkpoint-every",
     default="30m",
@@ -50,6 +52,7 @@ from ..source_streams import StandardInput, output_of
 )
 @click.option("--sign-with", metavar="KEY", help="Sign the snapshot with this GPG key, whose private half is here.")
 @click.option("--no-verify-writes", is_flag=True, help="Do not decode what was just encoded before it is stored.")
+@priority_options
 @common_options
 def command(
     source: Source,
@@ -77,11 +80,13 @@ def command(
     around = environment.surroundings(stop, host)
     with stop.listening():
         repository = environment.repository("write", around)
+        write = WriteOptions(level=compression, verify=not no_verify_writes, workers=around.workers)
+        choosing = replace(choosing, leave_out=_own(repository, source, around, make=not dry_run))
         options = SnapshotOptions(
             tags=tag,
             description=description,
-            write=WriteOptions(level=compression, verify=not no_verify_writes, workers=around.workers),
-            choosing=replace(choosing, leave_out=_own(repository, source, around, make=not dry_run)),
+            write=write,
+            choosing=choosing,
             force=force,
             atime=atime,
             read_special=read_special,
