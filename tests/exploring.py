@@ -192,7 +192,7 @@ class Exploration:
 
     def _end(self, behaviour: Behaviour, node: int, outcome: object) -> int:
         """Where a process is that ended so. What it got to see does not matter any more."""
-        key = behaviour, node, outcome if outcome in (KILLED, RUNNING) else None
+        key = behaviour, node, outcome if outcome is KILLED or outcome is RUNNING else None
         if key not in self._end_of:
             calls = [behaviour.call(each) for each, _ in behaviour.history(node)]
             changes = tuple((c.verb, c.name) for c in calls if c and c.verb not in READS and c.verb != "pause")

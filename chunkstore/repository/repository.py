@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from chunkstore.errors import Damaged, NoRepository, UnsupportedFormat, UntrustedRepository
+from chunkstore.errors import Damaged, NoRepository, ObjectMissing, UnsupportedFormat, UntrustedRepository
 from chunkstore.format import envelope, names
 from chunkstore.format.client_state import ClientState
 from chunkstore.format.config import Config, decode_config
@@ -80,9 +80,15 @@ class Repository:
         return envelope.seal(kind, name, body, self.key, random_bytes)
 
     def create(self, kind: ObjectKind, name: str, body: bytes, random_bytes: RandomBytes) -> bool:
-        """Put-if-absent. True also when a lost answer made it look as if it had been there: the content decides."""
+        """Put-if-absent. True also when a lost answer made it look as if it had been there: the content decides.
+
+        False also when it was there and has been deleted since.
+        """
         data = self.seal(kind, name, body, random_bytes)
-        created = self.storage.put_if_absent(name, data) or bytes(self.storage.get(name)) == data
+        created = self.storage.put_if_absent(name, data)
+        if not created:
+            with contextlib.suppress(ObjectMissing):
+                created = bytes(self.storage.get(name)) == data
         if created and kind == ObjectKind.SNAPSHOT and self.records is not None:
             self.records.put(name, data)  # what this machine has made it knows, whatever a listing says
         return created

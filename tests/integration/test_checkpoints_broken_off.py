@@ -40,7 +40,10 @@ from tests.engine import (
     temporary_directory,
 )
 
-OUTCOMES = list(Outcome)
+OUTCOMES = [
+    outcome if outcome is Outcome.CRASH_AFTER else pytest.param(outcome, marks=pytest.mark.exhaustive)
+    for outcome in Outcome
+]
 
 
 @pytest.fixture
