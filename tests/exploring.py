@@ -304,10 +304,15 @@ class Exploration:
             before, movers = done.levels.pop()
             done.schedule.insert(0, movers[position])
             position = before[position]
-        state = self.start
-        for mover in done.schedule:
-            done.trace.append(self._told(state, mover))
+        done.trace = self.tell(done.schedule)
+
+    def tell(self, schedule: Sequence[int]) -> list[str]:
+        """What happens when processes move in this order."""
+        state, told = self.start, []
+        for mover in schedule:
+            told.append(self._told(state, mover))
             state = dict(self.successors(state))[mover]
+        return told
 
     def _told(self, state: State, mover: int) -> str:
         if mover < 0:
@@ -321,13 +326,14 @@ class Exploration:
 
     # -- one at random
 
-    def walk(self, dice: random.Random) -> tuple[str, State]:
-        """Go on at random to the end: what is wrong, and where it ended."""
-        state = self.start
+    def walk(self, dice: random.Random) -> tuple[str, list[int]]:
+        """Go on at random to the end: what is wrong, and who moved."""
+        state, schedule = self.start, list[int]()
         while not (wrong := self.wrong(state)) and (moves := self.successors(state)):
             alive = [each for each in moves if each[0] >= 0]
-            state = dice.choice(moves if dice.random() < _DEADLY or not alive else alive)[1]
-        return wrong, state
+            mover, state = dice.choice(moves if dice.random() < _DEADLY or not alive else alive)
+            schedule.append(mover)
+        return wrong, schedule
 
 
 def _short(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ from chunkstore.repository.index_scan import IndexScan
 from chunkstore.repository.index_sync import sync_index
 from chunkstore.repository.repository import Repository
 from chunkstore.storage import MemoryStorage, Storage
-from tests.engine import Client, Clock, Tree, clone, referenced, temporary_directory
+from tests.engine import Client, Clock, Tree, clone, describe, referenced, temporary_directory
 from tests.exploring import KILLED, RUNNING, Ended, Failed
 from tests.plain_pruner import Mistakes, plain_prune
 from tests.scheduling import Door, Program
@@ -120,6 +121,10 @@ class World:
         for each in ids:
             storage.delete(names.snapshot(each))
         return self.but(storage)
+
+    def held(self, name: str) -> Tree:
+        """What a restore of a snapshot of a tree brings back."""
+        return describe(self.tree(name))
 
     # -- programs
 
@@ -281,6 +286,11 @@ class Judge:
             if name.startswith(names.RUNS) and name not in newest.absorbed:
                 index |= self._packs_of(name, content[name])
         return {pack_id: info for pack_id, info in index.items() if pack_id not in newest.dropped}
+
+    def copies(self, content: dict[str, bytes]) -> int:
+        """How often the chunk is stored that is stored most often."""
+        every = Counter(each for info in self.index(content).values() for each in self._ids(info))
+        return max(every.values())
 
     def _packs_of(self, name: str, data: bytes) -> dict[PackId, PackInfo]:
         if data not in self._packs:

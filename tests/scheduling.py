@@ -253,6 +253,15 @@ class Behaviour:
             node = self._parents[node][0]
         return path[::-1]
 
+    def follow(self, told: Iterable[tuple[Call, Answer]]) -> None:
+        """Compare calls and the answers to them with what is known; AssertionError for what is not."""
+        node = 0
+        for call, answer in told:
+            assert self.call(node) == call, f"{self.program.name} was never seen to do {call[:2]} there"
+            step = node, self.storages.answer(answer)
+            assert step in self._next, f"{self.program.name} was never told this after {call[:2]}: {answer!r}"
+            node = self._next[step]
+
     def call(self, node: int) -> Call | None:
         """What is asked there; None at an end."""
         number = self.calls[node]

@@ -26,6 +26,7 @@ from chunkstore.operations.prune_generation import drop_impossible, newest_numbe
 from chunkstore.parallel import ordered_map
 from chunkstore.progress import Progress
 from chunkstore.repository.generations import SegmentWriter, publish, read_packs
+from chunkstore.repository.local_index import open_local_index
 from chunkstore.repository.repository import Repository, Surroundings, numbers
 
 
@@ -87,10 +88,14 @@ class _Rebuilding:
     # -- which number
 
     def _number(self) -> int:
-        """That of an open plan, which then condemns nothing; else the next one, under a plan that is empty."""
+        """That of an open plan, which then condemns nothing; else the next one, under a plan that is empty.
+
+        Where an older copy of the repository was brought back, it comes after what this machine has seen of the newer one,
+        or else nothing could be read here again.
+        """
         drop_impossible(self._repository, self._progress)
         plans = max(numbers(self._storage, names.PLANS), default=0)
-        highest = max(plans, newest_number(self._repository))
+        highest = max(plans, newest_number(self._repository), self._seen())
         listed = {info.name for info in self._storage.list(names.PLANS)}
         is_open = plans == highest and highest and names.plan_done(plans) not in listed
         if is_open and newest_number(self._repository) < highest:
@@ -104,6 +109,12 @@ class _Rebuilding:
         if not self._repository.create(ObjectKind.PLAN, name, encode_plan(plan), self._around.random_bytes):
             raise PruneRefused("another prune has just begun. Try again when it is done")
         return number
+
+    def _seen(self) -> int:
+        """The highest generation this machine knows of."""
+        places, repository_id = self._around.places, self._repository.key.repository_id
+        with contextlib.closing(open_local_index(places, repository_id)) as index:
+            return max(self._repository.state.generation, index.generation)
 
     def _put_done(self, number: int) -> None:
         body = encode_plan_done(PlanDone(number, stored_time(self._around.clock())))

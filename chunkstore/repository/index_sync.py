@@ -55,8 +55,9 @@ def _sync_once(repository: Repository, index: LocalIndex, progress: Progress) ->
         if index.generation != seen:
             raise _ChangedMeanwhile
         raise UntrustedRepository(
-            "the repository's index went back to an older generation: somebody restored an old copy of it, "
-            "or removes objects"
+            f"the repository's index went back to an older generation ({max(repository.state.generation, seen)} to "
+            f"{generation.number}): somebody restored an old copy of it, or removes objects. If an old copy is what it has "
+            "to be: `chunkstore repair index` on this machine goes on with that"
         )
     wanted = {names.segment(d) for d in generation.segments} | (runs - generation.absorbed)
     if generation.number == seen and wanted == here and not index.has_any(generation.dropped):

@@ -12,6 +12,7 @@ import pytest
 
 from tests.exploring import Exploration, Explored
 from tests.interleavings import Judge, Promises, World, small_world
+from tests.protocol_mistakes import Mistake, dead_not_condemned, deletes_before_the_generation, no_fencing
 from tests.scheduling import Program
 
 
@@ -52,3 +53,20 @@ def test_a_writer_and_a_pruner_of_which_one_may_be_killed(waste: World, record_p
     assert done.wrong == "", done
     assert any("fenced 1" in str(end) for end in exploring.outcomes("pruner1"))
     assert len(exploring.outcomes("writer1")) > 1, "it never had to go on under a new id"
+
+
+# -- what would be found
+
+
+@pytest.mark.parametrize("mistake", [no_fencing, deletes_before_the_generation])
+def test_a_mistake_of_the_pruner_is_found(waste: World, mistake: Mistake) -> None:
+    """Sessions that are not waited for; deleting what an index in force still names."""
+    writer, pruner = waste.writer("writer1", "other"), waste.pruner("pruner1", patched=mistake)
+    done = explored(exploration(waste, writer, pruner), seconds=60)
+    assert done.wrong
+
+
+def test_a_writer_that_relies_on_dead_packs_is_found(waste: World) -> None:
+    writer = waste.writer("writer1", "other", patched=dead_not_condemned)
+    done = explored(exploration(waste, writer, waste.pruner("pruner1")), seconds=60)
+    assert done.wrong
