@@ -27,6 +27,7 @@ from chunkstore.storage.s3_listing import in_order, seconds
 from chunkstore.storage.s3_locks import DEFAULT_MODE, Lock, Locks, has_locks, is_locked_at, read_lock, write_lock
 from chunkstore.storage.s3_placement import is_cold, is_locked
 from chunkstore.storage.s3_reading import Body, read_body
+from chunkstore.storage.s3_sending import Upload
 
 if TYPE_CHECKING:
     from chunkstore.storage.location import S3Place
@@ -93,16 +94,14 @@ class S3Storage:
 
     def put(self, name: str, data: Buffer) -> None:
         check_name(name)
-        body = _body(data)
         with explained(self._request(self._right_to_put(name), name)):
-            self._put(name, body)
+            self._put(name, data)
 
     def put_if_absent(self, name: str, data: Buffer) -> bool:
         check_name(name)
-        body = _body(data)
         with explained(self._request(self._right_to_put(name), name)):
             try:
-                self._put(name, body, IfNoneMatch="*")
+                self._put(name, data, IfNoneMatch="*")
             except ClientError as error:
                 if status_of(error) != 412:
                     raise
@@ -112,11 +111,11 @@ class S3Storage:
             else:
                 return True
         try:
-            return self.get(name) == body
+            return self.get(name) == data
         except ObjectMissing as error:
             raise StorageUnreachable(f"{self.location}: {name} was there and is gone again", transient=True) from error
 
-    def _put(self, name: str, body: bytearray, **conditions: str) -> None:
+    def _put(self, name: str, body: Buffer, **conditions: str) -> None:
         checksum = b64encode(hashlib.sha256(body).digest()).decode()
         fields: dict[str, Any] = {"ChecksumSHA256": checksum, **conditions}
         if self._needs_md5:
@@ -125,7 +124,7 @@ class S3Storage:
             fields["StorageClass"] = self._storage_class
         if self._locks is not None and is_locked(name):
             fields |= self._locks.fields()
-        answer = self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=body, **fields)
+        answer = self._client.put_object(Bucket=self._bucket, Key=self._key(name), Body=Upload(body), **fields)
         self._expect("ETag" in answer)
         stored = answer.get("ChecksumSHA256")
         if stored is None:
@@ -300,8 +299,3 @@ class S3Storage:
 
 class _BeyondTheEnd(Exception):
     """A range that begins where the object has ended."""
-
-
-def _body(data: Buffer) -> bytearray:
-    """As botocore sends it in one piece, at once: bytes it would read in pieces of 16 KiB, after a `100 Continue`."""
-    return data if isinstance(data, bytearray) else bytearray(data)

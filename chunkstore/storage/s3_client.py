@@ -12,6 +12,7 @@ from botocore.config import Config
 from chunkstore.errors import InvalidArgument
 from chunkstore.storage.options import StorageOptions
 from chunkstore.storage.s3_errors import Request, explanation
+from chunkstore.storage.s3_sending import do_not_ask_before
 
 CONNECT_TIMEOUT_S: Final = 10
 READ_TIMEOUT_S: Final = 60
@@ -28,18 +29,25 @@ _MISTAKES: Final = (
 )
 
 
-def make_client(location: str, options: StorageOptions, *, read_timeout: float = READ_TIMEOUT_S) -> Any:
-    """A client that threads may share. InvalidArgument for a profile, region or endpoint that can not be.
+def make_client(
+    location: str,
+    options: StorageOptions,
+    *,
+    connect_timeout: float = CONNECT_TIMEOUT_S,
+    read_timeout: float = READ_TIMEOUT_S,
+) -> Any:
+    """A client that threads may share. `connect_timeout` also counts for each piece that is sent. InvalidArgument for a profile, region or endpoint that can not be.
 
     Path style is used unless the endpoint is one of AWS: elsewhere names of hosts rarely stand for buckets.
     """
     if not options.verify_tls:
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # who says so knows
+    timeouts = connect_timeout, read_timeout
     try:
         style = options.addressing_style
-        client = _make(options, "path" if style == "auto" else style, read_timeout)
+        client = _make(options, "path" if style == "auto" else style, timeouts)
         if style == "auto" and _is_aws(client.meta.endpoint_url):
-            client = _make(options, "auto", read_timeout)
+            client = _make(options, "auto", timeouts)
     except _MISTAKES as error:
         raise InvalidArgument(f"{location}: {error}") from error
     except botocore_errors.BotoCoreError as error:
@@ -47,7 +55,7 @@ def make_client(location: str, options: StorageOptions, *, read_timeout: float =
     return client
 
 
-def _make(options: StorageOptions, style: str, read_timeout: float) -> Any:
+def _make(options: StorageOptions, style: str, timeouts: tuple[float, float]) -> Any:
     session = boto3.session.Session(profile_name=options.profile, region_name=options.region)
     config = Config(
         s3={"addressing_style": style, "payload_signing_enabled": False},
@@ -55,8 +63,8 @@ def _make(options: StorageOptions, style: str, read_timeout: float) -> Any:
         request_checksum_calculation="when_required",
         # Some servers send the whole object's checksum with a range of it.
         response_checksum_validation="when_required",
-        connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=read_timeout,
+        connect_timeout=timeouts[0],
+        read_timeout=timeouts[1],
         tcp_keepalive=True,
         max_pool_connections=max(options.connections, 10),
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
@@ -69,6 +77,7 @@ def _make(options: StorageOptions, style: str, read_timeout: float) -> Any:
         config=config,
     )
     client.meta.events.register("before-call.s3.GetObject", _ask_for_checksum)
+    client.meta.events.register("before-sign.s3.PutObject", do_not_ask_before)
     return client
 
 

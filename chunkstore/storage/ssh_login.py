@@ -90,7 +90,8 @@ class Keyring:
 def log_in(transport: paramiko.Transport, target: SshTarget, keyring: Keyring, before: bytes | None) -> bytes:
     """Log in with the first key that is accepted, the one accepted `before` ahead of all others; which one it was.
 
-    StorageUnreachable tells what was tried, and is never transient: servers lock out who keeps trying.
+    StorageUnreachable tells what was tried. It is transient only where the connection broke while the key accepted `before`
+    was shown again: servers lock out who keeps trying.
     """
     tried: list[str] = []
     for login in sorted(keyring, key=lambda login: login.key.asbytes() != before):
@@ -102,13 +103,22 @@ def log_in(transport: paramiko.Transport, target: SshTarget, keyring: Keyring, b
         except paramiko.AuthenticationException:
             if transport.is_active():
                 continue
-            raise _refused(target, tried, keyring, "it hung up") from None
+            raise _hung_up(target, tried, keyring, login, before) from None
         except BROKEN as error:
-            raise _refused(target, tried, keyring, "it hung up") from error
+            raise _hung_up(target, tried, keyring, login, before) from error
         if missing:
             raise _refused(target, tried, keyring, f"besides a key it wants {', '.join(missing)}")
         return login.key.asbytes()
     raise _refused(target, tried, keyring, "")
+
+
+def _hung_up(
+    target: SshTarget, tried: list[str], keyring: Keyring, login: Login, before: bytes | None
+) -> StorageUnreachable:
+    """A server that accepted this very key before did not refuse it now: the connection broke."""
+    if login.key.asbytes() == before:
+        return StorageUnreachable(f"{target.shown}: the connection broke while logging in", transient=True)
+    return _refused(target, tried, keyring, "it hung up")
 
 
 def _refused(target: SshTarget, tried: list[str], keyring: Keyring, said: str) -> StorageUnreachable:

@@ -51,7 +51,7 @@ def test_help_and_version(machine: Machine) -> None:
         (["restore", "latest"], "Missing argument 'TARGET'"),
         (["cat", "latest"], "which file?"),
         (["ls", "--no-such-option"], "No such option"),
-        (["snapshot", "/", "--compression", "99"], "99 is not in the range"),
+        (["snapshot", "/", "--compression", "99"], "'99' is none of 1 to 19, auto and off"),
     ],
 )
 def test_wrong_usage(machine: Machine, arguments: list[str], said: str) -> None:

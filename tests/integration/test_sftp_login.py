@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import pytest
 
 pytest.importorskip("paramiko")
 
+import paramiko
 from chunkstore_cli.ssh_proxy import start_proxy
 
 from chunkstore.errors import InvalidArgument, StorageUnreachable
 from chunkstore.storage.sftp import SftpStorage, parse
+from chunkstore.storage.ssh_login import Keyring, log_in
 from chunkstore.storage.ssh_options import SshOptions
 from tests.ssh_server import SshServer, make_key, ssh_server
 
@@ -350,3 +353,30 @@ def test_an_account_that_may_only_read(tmp_path: Path, opens: Opens) -> None:
             with pytest.raises(StorageUnreachable, match="Permission denied"):
                 action()
         assert storage.get("a") == b"1"
+
+
+class HangsUp:
+    """A connection that is cut as soon as a key is shown."""
+
+    def __init__(self, transport: paramiko.Transport) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._transport, name)
+
+    def auth_publickey(self, user: str, key: paramiko.PKey) -> list[str]:
+        self._transport.sock.close()
+        return self._transport.auth_publickey(user, key)
+
+
+@pytest.mark.parametrize("accepted_before", [True, False])
+def test_a_connection_that_breaks_while_logging_in(sshd: SshServer, home: Path, *, accepted_before: bool) -> None:
+    """Tried again where the key was let in before; else it may be a refusal, and servers lock out who keeps trying."""
+    target, _ = parse(sshd.url(home).removeprefix("sftp://"), sshd.options(home))
+    with closing(paramiko.Transport(socket.create_connection((target.host, target.port)))) as transport:
+        transport.start_client(timeout=10)
+        with closing(Keyring(target, use_agent=False)) as keyring:
+            key = next(iter(keyring)).key.asbytes()
+            with pytest.raises(StorageUnreachable) as error:
+                log_in(HangsUp(transport), target, keyring, key if accepted_before else None)  # type: ignore[arg-type]
+    assert error.value.transient == accepted_before

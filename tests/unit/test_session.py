@@ -193,7 +193,11 @@ def test_everything_is_condemned_but_what_the_session_writes_itself(index: Local
     index.change(lambda: index.add_source("index/run-a", [pack_info(1), pack_info(2)]))
     index.condemn([], everything=True)
     assert not index.knows(pack_info(1).frames[0].ids[0])
-    index.change(lambda: index.add_source("index/run-b", [pack_info(3)]))
+    index.change(lambda: index.add_source("index/run-other", [pack_info(4)]))
+    own: list[bool] = []
+    index.change(lambda: own.append(index.add_own("index/run-b", [pack_info(3)], index.generation)))
+    assert own == [True]
+    assert not index.knows(pack_info(4).frames[0].ids[0])
     assert index.knows(pack_info(3).frames[0].ids[0])
     assert not index.knows(pack_info(2).frames[0].ids[2])
 

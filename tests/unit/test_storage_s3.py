@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 import time
 from base64 import b64encode
 from hashlib import sha256
+from pathlib import Path
 from random import Random
 from secrets import token_hex
 from typing import Any
@@ -20,11 +23,13 @@ from chunkstore.operations.init import probe_conditional_writes
 from chunkstore.storage import ObjectInfo, Storage, StorageOptions, Waiting, open_storage
 from chunkstore.storage.protocol import delete_many, extend_retention, locked_until
 from chunkstore.storage.s3 import S3Storage
+from chunkstore.storage.s3_client import make_client
 from tests.fault_proxy import Rule, Trouble, proxied
 from tests.s3_server import Access, Rclone, SeaweedFS
 from tests.storage_contract import MIB, StorageContract, World, in_threads, names
 
 DAY_S = 24 * 3600
+SLOW_LINE = Path(__file__).parents[2] / "benchmarks/slow_line.py"
 
 
 def waiting() -> Waiting:
@@ -209,6 +214,28 @@ def test_an_answer_that_was_damaged_on_its_way_is_got_again(
         storage = opened(dataclasses.replace(access, endpoint=proxy.endpoint), monkeypatch)
         assert storage.get("index/run-1") == data
         assert [each.trouble for each in proxy.passed] == [Trouble.CORRUPT_ANSWER] * 2 + [None]
+
+
+def test_the_timeout_of_an_upload_does_not_count_for_all_of_it(
+    seaweed: SeaweedFS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow line a pack takes longer than the timeout: only a piece that does not go out is an error."""
+    access = seaweed.make_bucket()
+    for name, value in access.environment.items():
+        monkeypatch.setenv(name, value or "")
+    data = Random(2).randbytes(8 * MIB)
+    command = [sys.executable, str(SLOW_LINE), access.endpoint.removeprefix("http://"), str(2 * MIB)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as line:
+        try:
+            assert line.stdout is not None
+            endpoint = f"http://127.0.0.1:{int(line.stdout.readline())}"
+            client = make_client("s3://slow", StorageOptions(endpoint_url=endpoint), connect_timeout=1)
+            began = time.monotonic()
+            S3Storage(client, access.bucket, "").put("packs/ab/slow", data)
+            assert time.monotonic() - began > 2  # or the test shows nothing
+        finally:
+            line.kill()
+    assert opened(access, monkeypatch).get("packs/ab/slow") == data
 
 
 # Storage classes and locks
