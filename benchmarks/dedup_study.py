@@ -34,8 +34,8 @@ import machine
 from chunkstore_cli.charts import Panel, Series, svg
 
 from chunkstore.chunking import ALGORITHMS
-from chunkstore.operations.dedup_study import dedup_study
-from chunkstore.operations.dedup_study_values import SIZES, Study, StudyOptions, chunkers_for
+from chunkstore.operations.dedup_study.study import dedup_study
+from chunkstore.operations.dedup_study.values import SIZES, Study, StudyOptions, chunkers_for
 from chunkstore.progress import Silent
 from chunkstore.units import format_size
 

@@ -38,14 +38,14 @@ from chunkstore.format.pack import Frame, PackInfo, Slot, SlotType
 from chunkstore.format.records import SnapshotRecord
 from chunkstore.ids import ID_SIZE, ChunkId, PackId, new_snapshot_id
 from chunkstore.keys.derivation import ChunkKind
-from chunkstore.operations.check import check
-from chunkstore.operations.check_findings import Finding
-from chunkstore.operations.forget_found import find_all
-from chunkstore.operations.forget_plan import Limits, plan_by_rules
-from chunkstore.operations.forget_policy import Policy
+from chunkstore.operations.check.checking import check
+from chunkstore.operations.check.findings import Finding
+from chunkstore.operations.forget.found import find_all
+from chunkstore.operations.forget.plan import Limits, plan_by_rules
+from chunkstore.operations.forget.policy import Policy
 from chunkstore.operations.init import InitOptions, init
-from chunkstore.operations.prune import examine, prune
-from chunkstore.operations.prune_values import PruneOptions
+from chunkstore.operations.prune.pruning import examine, prune
+from chunkstore.operations.prune.values import PruneOptions
 from chunkstore.operations.statistics import Statistics
 from chunkstore.progress import Silent
 from chunkstore.repository.chunk_writer import ChunkWriter, WriteOptions

@@ -12,8 +12,8 @@ from typing import ParamSpec, TypeVar
 import click
 
 from chunkstore.errors import InvalidArgument
-from chunkstore.operations.forget_plan import Limits
-from chunkstore.operations.forget_policy import PERIODS, Policy
+from chunkstore.operations.forget.plan import Limits
+from chunkstore.operations.forget.policy import PERIODS, Policy
 from chunkstore.times import parse_time
 from chunkstore.units import parse_age
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from chunkstore.operations.forget import Forgotten
-from chunkstore.operations.forget_plan import ForgetPlan, PlannedGroup
-from chunkstore.operations.forget_policy import Decision
+from chunkstore.operations.forget.forgetting import Forgotten
+from chunkstore.operations.forget.plan import ForgetPlan, PlannedGroup
+from chunkstore.operations.forget.policy import Decision
 from chunkstore.units import format_count
 
 from .commands.snapshots import group_as_json, heading, shown_text

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any
 
-from chunkstore.operations.preview import Preview, PreviewedFile, State
+from chunkstore.operations.snapshot.preview import Preview, PreviewedFile, State
 from chunkstore.tree.display import display_path
 from chunkstore.units import format_count, format_size
 

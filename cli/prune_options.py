@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import click
 
 from chunkstore.errors import InvalidArgument
-from chunkstore.operations.prune_values import PruneOptions
+from chunkstore.operations.prune.values import PruneOptions
 from chunkstore.units import parse_age, parse_size
 
 P = ParamSpec("P")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from chunkstore.operations.prune_values import Findings, LivingSession, PruneResult, Share
+from chunkstore.operations.prune.values import Findings, LivingSession, PruneResult, Share
 from chunkstore.tree.display import display_path
 from chunkstore.units import format_count, format_duration, format_size
 

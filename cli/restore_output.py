@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from chunkstore.operations.restore_values import Action, Restored, Step
+from chunkstore.operations.restore.values import Action, Restored, Step
 from chunkstore.operations.tar_export import Exported
 from chunkstore.tree.display import display_path
 from chunkstore.units import format_count, format_size

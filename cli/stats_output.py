@@ -8,7 +8,7 @@ from dataclasses import asdict
 import click
 
 from chunkstore.operations.statistics import Statistics
-from chunkstore.operations.stats_values import Amount, GroupShare, SnapshotShare, Stats
+from chunkstore.operations.stats.values import Amount, GroupShare, SnapshotShare, Stats
 from chunkstore.units import format_count, format_size
 
 from .commands.snapshots import heading, shown_text

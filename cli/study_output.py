@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from chunkstore.operations.dedup_study_values import Measurement, Study
+from chunkstore.operations.dedup_study.values import Measurement, Study
 from chunkstore.tree.display import display_path
 from chunkstore.units import format_count, format_ratio, format_size
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from chunkstore.operations.dedup_study_values import Measurement, Study
+from chunkstore.operations.dedup_study.values import Measurement, Study
 from chunkstore.units import format_count, format_size
 
 from .charts import Panel, Series, html, svg

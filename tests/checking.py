@@ -15,10 +15,10 @@ from chunkstore.format.kinds import ObjectKind
 from chunkstore.format.runs import Session, encode_session
 from chunkstore.ids import ChunkId, PackId, SnapshotId
 from chunkstore.operations.catalog import as_committed, read_record
-from chunkstore.operations.check import check
-from chunkstore.operations.check_findings import Finding, Severity
-from chunkstore.operations.check_open import content_keys
-from chunkstore.operations.check_values import Checked, Subset
+from chunkstore.operations.check.checking import check
+from chunkstore.operations.check.findings import Finding, Severity
+from chunkstore.operations.check.open import content_keys
+from chunkstore.operations.check.values import Checked, Subset
 from chunkstore.operations.tagging import Change, amend
 from chunkstore.progress import Silent
 from chunkstore.repository.chunk_reader import ChunkReader, LedgerKeys

@@ -11,7 +11,7 @@ from typing import Any
 
 from chunkstore.ids import SnapshotId
 from chunkstore.operations.catalog import Snapshot, snapshots
-from chunkstore.operations.copy import CopyOptions, CopyOutcome, Fate, Planned, copy, plan_copy
+from chunkstore.operations.copy.copying import CopyOptions, CopyOutcome, Fate, Planned, copy, plan_copy
 from chunkstore.progress import Silent
 from chunkstore.repository.chunk_writer import WriteOptions
 from chunkstore.storage import MemoryStorage, Storage

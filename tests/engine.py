@@ -52,9 +52,9 @@ from chunkstore.operations.catalog import read_record
 from chunkstore.operations.init import InitOptions, init
 from chunkstore.operations.opening import open_content
 from chunkstore.operations.reading import reading
-from chunkstore.operations.restore import Restored, restore
-from chunkstore.operations.snapshot import SnapshotOptions, SnapshotResult, snapshot
-from chunkstore.operations.snapshot_stream import Stream, snapshot_stream
+from chunkstore.operations.restore.restoring import Restored, restore
+from chunkstore.operations.snapshot.stream import Stream, snapshot_stream
+from chunkstore.operations.snapshot.taking import SnapshotOptions, SnapshotResult, snapshot
 from chunkstore.progress import Silent
 from chunkstore.repository.chunk_reader import ChunkReader, LedgerKeys
 from chunkstore.repository.chunk_writer import WriteOptions

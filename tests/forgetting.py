@@ -22,8 +22,8 @@ from chunkstore.format.records import (
 from chunkstore.format.runs import Session, encode_session
 from chunkstore.ids import ChunkId, SnapshotId
 from chunkstore.operations.catalog import as_committed
-from chunkstore.operations.forget_found import Found, find_all
-from chunkstore.operations.forget_policy import Candidate, Decision, SessionState
+from chunkstore.operations.forget.found import Found, find_all
+from chunkstore.operations.forget.policy import Candidate, Decision, SessionState
 from chunkstore.progress import Silent
 from chunkstore.repository.repository import Repository
 from chunkstore.storage import MemoryStorage

@@ -26,12 +26,12 @@ from chunkstore.format.kinds import ObjectKind
 from chunkstore.format.pack import PackInfo
 from chunkstore.ids import ChunkId, PackId, SnapshotId
 from chunkstore.keys import sealing
-from chunkstore.operations import prune_survey
 from chunkstore.operations.catalog import read_record
-from chunkstore.operations.forget import forget
-from chunkstore.operations.forget_found import find_all
-from chunkstore.operations.prune import prune
-from chunkstore.operations.prune_values import PruneOptions
+from chunkstore.operations.forget.forgetting import forget
+from chunkstore.operations.forget.found import find_all
+from chunkstore.operations.prune import survey as prune_survey
+from chunkstore.operations.prune.pruning import prune
+from chunkstore.operations.prune.values import PruneOptions
 from chunkstore.progress import Silent
 from chunkstore.repository.chunk_reader import ChunkReader, LedgerKeys
 from chunkstore.repository.index_scan import IndexScan

@@ -18,13 +18,15 @@ from chunkstore.format import names
 from chunkstore.format.records import stored_time
 from chunkstore.format.runs import Session
 from chunkstore.ids import new_snapshot_id
-from chunkstore.operations import forget_found, prune_carry_out, snapshot_run
+from chunkstore.operations.forget import found as forget_found
 from chunkstore.operations.pack_listing import PackListing
-from chunkstore.operations.prune import Pruner
-from chunkstore.operations.prune_carry_out import CarryingOut
-from chunkstore.operations.prune_deleting import Deleting
-from chunkstore.operations.prune_sessions import Sessions
-from chunkstore.operations.prune_survey import Survey, sync_strictly
+from chunkstore.operations.prune import carry_out as prune_carry_out
+from chunkstore.operations.prune.carry_out import CarryingOut
+from chunkstore.operations.prune.deleting import Deleting
+from chunkstore.operations.prune.pruning import Pruner
+from chunkstore.operations.prune.sessions import Sessions
+from chunkstore.operations.prune.survey import Survey, sync_strictly
+from chunkstore.operations.snapshot import run as snapshot_run
 from chunkstore.repository import session
 from chunkstore.repository.session import WriteSession
 

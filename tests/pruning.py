@@ -12,8 +12,8 @@ from chunkstore.ids import SnapshotId
 from chunkstore.operations.catalog import records
 from chunkstore.operations.live import LiveChunks
 from chunkstore.operations.pack_listing import PackListing
-from chunkstore.operations.prune import prune
-from chunkstore.operations.prune_values import PruneOptions, PruneResult
+from chunkstore.operations.prune.pruning import prune
+from chunkstore.operations.prune.values import PruneOptions, PruneResult
 from chunkstore.operations.usage import Usage, measure
 from chunkstore.progress import Silent
 from chunkstore.repository.chunk_reader import ChunkReader, LedgerKeys

@@ -13,9 +13,9 @@ from chunkstore.format import names
 from chunkstore.operations.catalog import read_record
 from chunkstore.operations.opening import open_content
 from chunkstore.operations.reading import Reading, reading
-from chunkstore.operations.restore import restore
-from chunkstore.operations.restore_plan import plan
-from chunkstore.operations.restore_values import Restored, RestoreOptions, Step
+from chunkstore.operations.restore.plan import plan
+from chunkstore.operations.restore.restoring import restore
+from chunkstore.operations.restore.values import Restored, RestoreOptions, Step
 from chunkstore.progress import Silent
 from chunkstore.repository.manifest_reader import ManifestReader
 from chunkstore.tree.looking import LookedAt

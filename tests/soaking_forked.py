@@ -27,10 +27,10 @@ from pathlib import Path
 from chunkstore.errors import ChunkstoreError, Fenced
 from chunkstore.format import names
 from chunkstore.ids import SnapshotId
-from chunkstore.operations.forget import forget
-from chunkstore.operations.forget_found import find_all
-from chunkstore.operations.prune import examine, prune
-from chunkstore.operations.prune_values import PruneOptions, PruneResult
+from chunkstore.operations.forget.forgetting import forget
+from chunkstore.operations.forget.found import find_all
+from chunkstore.operations.prune.pruning import examine, prune
+from chunkstore.operations.prune.values import PruneOptions, PruneResult
 from chunkstore.progress import Silent
 from chunkstore.storage import Storage, StorageOptions, open_storage
 from tests.engine import KIB, Client, broken_promises, describe, edit_tree, listed, make_tree, waiting

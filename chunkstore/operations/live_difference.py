@@ -20,7 +20,7 @@ from chunkstore.keys.derivation import ChunkKind
 from chunkstore.operations.comparing import Difference, State, difference_of, same_outline, state_of
 from chunkstore.operations.difference import TOP, Naming, Part
 from chunkstore.operations.in_order import content_of
-from chunkstore.operations.last_entries import RACY_NS
+from chunkstore.operations.snapshot.last_entries import RACY_NS
 from chunkstore.progress import Progress
 from chunkstore.repository.chunk_reader import ChunkReader
 from chunkstore.repository.manifest_cursor import Cursor, below, entries

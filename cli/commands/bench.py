@@ -11,8 +11,8 @@ import click
 from chunkstore.chunking import ALGORITHMS, make_chunker
 from chunkstore.chunking.parameters import CONTENT_DEFINED
 from chunkstore.errors import InvalidArgument
-from chunkstore.operations.dedup_study import dedup_study
-from chunkstore.operations.dedup_study_values import SAMPLE, SIZES, StudyOptions, chunkers_for, parameters_for
+from chunkstore.operations.dedup_study.study import dedup_study
+from chunkstore.operations.dedup_study.values import SAMPLE, SIZES, StudyOptions, chunkers_for, parameters_for
 from chunkstore.tree.choosing import Choosing
 from chunkstore.units import parse_size
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import click
 
 from chunkstore.errors import InvalidArgument
-from chunkstore.operations.check import check
-from chunkstore.operations.check_findings import Finding, Severity
-from chunkstore.operations.check_subset import parse_subset
-from chunkstore.operations.check_values import Checked, Everything, Share, Subset
+from chunkstore.operations.check.checking import check
+from chunkstore.operations.check.findings import Finding, Severity
+from chunkstore.operations.check.subset import parse_subset
+from chunkstore.operations.check.values import Checked, Everything, Share, Subset
 from chunkstore.tree.display import display_path
 from chunkstore.units import format_count, format_size
 
@@ -53,7 +53,7 @@ def command(read_data: bool, subset: Subset | None, opened: bool) -> int:
     repository = environment.repository("check", around)
     keys = None
     if opened:
-        from chunkstore.operations.check_open import content_keys  # what a check without keys does not need
+        from chunkstore.operations.check.open import content_keys  # what a check without keys does not need
 
         keys = content_keys(repository, environment.unseal)
     found = JsonList("findings") if settings().json else None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from chunkstore.operations.catalog import Snapshot, snapshots
-from chunkstore.operations.copy import CopyOptions, CopyOutcome, Fate, Planned, copy, plan_copy
+from chunkstore.operations.copy.copying import CopyOptions, CopyOutcome, Fate, Planned, copy, plan_copy
 from chunkstore.operations.snapshot_choice import SnapshotFilter, all_that_fit, pick
 from chunkstore.progress import Progress
 from chunkstore.repository.chunk_writer import WriteOptions

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from chunkstore.operations.forget import forget
-from chunkstore.operations.forget_found import Found, find_all
-from chunkstore.operations.forget_plan import ForgetPlan, Limits, plan_by_names, plan_by_rules
-from chunkstore.operations.forget_policy import Policy
-from chunkstore.operations.prune_values import PruneOptions
+from chunkstore.operations.forget.forgetting import forget
+from chunkstore.operations.forget.found import Found, find_all
+from chunkstore.operations.forget.plan import ForgetPlan, Limits, plan_by_names, plan_by_rules
+from chunkstore.operations.forget.policy import Policy
+from chunkstore.operations.prune.values import PruneOptions
 from chunkstore.operations.snapshot_choice import SnapshotFilter, pick
 from chunkstore.repository.repository import Repository, Surroundings
 from chunkstore.units import format_count

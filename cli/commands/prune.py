@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import click
 
-from chunkstore.operations.prune import examine, prune
-from chunkstore.operations.prune_values import PruneOptions, PruneResult
+from chunkstore.operations.prune.pruning import examine, prune
+from chunkstore.operations.prune.values import PruneOptions, PruneResult
 from chunkstore.repository.repository import Repository, Surroundings
 
 from .. import environment

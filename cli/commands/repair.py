@@ -8,9 +8,9 @@ import click
 
 from chunkstore.errors import TargetError
 from chunkstore.format import names
-from chunkstore.operations.prune_sessions import session_ids
-from chunkstore.operations.repair_exclude import exclude, excluded_content
-from chunkstore.operations.repair_index import repair_index
+from chunkstore.operations.prune.sessions import session_ids
+from chunkstore.operations.repair.exclude import exclude, excluded_content
+from chunkstore.operations.repair.index import repair_index
 from chunkstore.units import format_count
 
 from .. import environment

@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from chunkstore.errors import Interrupted
-from chunkstore.operations.restore import restore
-from chunkstore.operations.restore_plan import plan
-from chunkstore.operations.restore_values import Restored, RestoreOptions
+from chunkstore.operations.restore.plan import plan
+from chunkstore.operations.restore.restoring import restore
+from chunkstore.operations.restore.values import Restored, RestoreOptions
 from chunkstore.operations.selection import select
 from chunkstore.operations.snapshot_choice import SnapshotFilter
 from chunkstore.operations.statistics import Statistics

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import click
 
-from chunkstore.operations.preview import Previewing
-from chunkstore.operations.snapshot import SnapshotOptions, SnapshotResult, snapshot
-from chunkstore.operations.snapshot_stream import snapshot_stream
+from chunkstore.operations.snapshot.preview import Previewing
+from chunkstore.operations.snapshot.stream import snapshot_stream
+from chunkstore.operations.snapshot.taking import SnapshotOptions, SnapshotResult, snapshot
 from chunkstore.progress import Progress
 from chunkstore.repository.chunk_writer import WriteOptions
 from chunkstore.repository.repository import Repository, Surroundings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from chunkstore.operations.snapshot_choice import SnapshotFilter
-from chunkstore.operations.stats import stats
+from chunkstore.operations.stats.counting import stats
 
 from ..choosing_snapshots import chooser
 from ..environment import repository, surroundings

@@ -13,7 +13,7 @@ from chunkstore.format.records import SnapshotRecord
 from chunkstore.operations.selection import require, select
 from chunkstore.operations.snapshot_choice import SnapshotFilter
 from chunkstore.operations.statistics import Statistics
-from chunkstore.operations.verify import Difference, Verified, verify
+from chunkstore.operations.verify.verifying import Difference, Verified, verify
 from chunkstore.repository.manifest_reader import ManifestReader
 from chunkstore.tree.display import display_path
 

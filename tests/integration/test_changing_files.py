@@ -15,7 +15,7 @@ import pytest
 
 from chunkstore.chunking import make_chunker, parse_chunker
 from chunkstore.format.entries import FILE
-from chunkstore.operations.file_content import Content, FileContent
+from chunkstore.operations.snapshot.file_content import Content, FileContent
 from chunkstore.progress import Silent
 from chunkstore.repository.chunk_writer import ChunkWriter, WriteOptions
 from chunkstore.repository.session import WriteSession

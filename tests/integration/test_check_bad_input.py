@@ -26,9 +26,9 @@ from chunkstore.format.runs import PlanDone, encode_plan_done
 from chunkstore.format.wire import pack
 from chunkstore.ids import ChunkId, PackId, SnapshotId
 from chunkstore.operations.catalog import snapshots
-from chunkstore.operations.check_findings import Kind, Severity
-from chunkstore.operations.check_names import kind_of
-from chunkstore.operations.check_values import Everything
+from chunkstore.operations.check.findings import Kind, Severity
+from chunkstore.operations.check.names import kind_of
+from chunkstore.operations.check.values import Everything
 from chunkstore.progress import Silent
 from chunkstore.storage import ObjectInfo, Storage
 from chunkstore.storage.faulty import Fault, FaultyStorage, Outcome, Verb

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from chunkstore.format import names
-from chunkstore.operations.check_findings import Severity
-from chunkstore.operations.check_values import Everything
+from chunkstore.operations.check.findings import Severity
+from chunkstore.operations.check.values import Everything
 from chunkstore.storage import MemoryStorage
 from chunkstore.storage.faulty import Fault, FaultyStorage, Outcome, SimulatedCrash
 from tests.checking import another_client, checked

@@ -14,9 +14,9 @@ from chunkstore.format.kinds import ObjectKind
 from chunkstore.format.pack import read_pack
 from chunkstore.ids import PackId, SnapshotId
 from chunkstore.keys.derivation import ChunkKind
-from chunkstore.operations.check_findings import Kind, Severity
-from chunkstore.operations.check_names import kind_of
-from chunkstore.operations.check_values import Everything
+from chunkstore.operations.check.findings import Kind, Severity
+from chunkstore.operations.check.names import kind_of
+from chunkstore.operations.check.values import Everything
 from chunkstore.storage import WRITING_VERBS, RecordingStorage, Storage
 from tests.checking import World, checked, garbage, make_world
 from tests.engine import clone, flip, listed, pack_id_of, temporary_directory

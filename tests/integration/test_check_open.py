@@ -12,7 +12,7 @@ from chunkstore.format import names
 from chunkstore.format import pack as packs
 from chunkstore.format.pack import read_pack
 from chunkstore.keys.derivation import ChunkKind
-from chunkstore.operations.check_values import Everything, Part
+from chunkstore.operations.check.values import Everything, Part
 from tests.checking import World, checked, make_world
 from tests.engine import Client, flip, listed, pack_id_of, put_generation, snapshot_ids, temporary_directory
 

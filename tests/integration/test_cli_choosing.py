@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from chunkstore.operations.last_entries import RACY_NS
+from chunkstore.operations.snapshot.last_entries import RACY_NS
 from tests.command import Machine, Result, finish, stop_when
 from tests.trees import age
 

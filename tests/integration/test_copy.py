@@ -11,7 +11,7 @@ from chunkstore.errors import InvalidArgument
 from chunkstore.format import names
 from chunkstore.ids import SnapshotId
 from chunkstore.operations.catalog import current, read_record
-from chunkstore.operations.copy import Fate
+from chunkstore.operations.copy.copying import Fate
 from chunkstore.operations.tagging import Change, amend
 from chunkstore.progress import Silent
 from chunkstore.storage import MemoryStorage, RecordingStorage
@@ -196,7 +196,7 @@ def test_the_file_cache_of_snapshots_made_here_is_left_alone(pair: Both, tree: P
 
 
 def test_a_partial_snapshot_stays_partial(pair: Both, tree: Path) -> None:
-    from chunkstore.operations.copy import CopyOptions, Planned, copy
+    from chunkstore.operations.copy.copying import CopyOptions, Planned, copy
 
     taken = pair.source.snapshot(tree)
     (planned,) = pair.plan()

@@ -12,7 +12,7 @@ import pytest
 
 from chunkstore.errors import StorageError
 from chunkstore.format import names
-from chunkstore.operations.copy import Fate
+from chunkstore.operations.copy.copying import Fate
 from chunkstore.storage import Fault, FaultyStorage, Outcome, SimulatedCrash, Storage
 from tests.copying import MIB, OTHER, Both, both, fresh_client, listed_snapshots, usual_pair
 from tests.engine import (

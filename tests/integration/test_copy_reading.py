@@ -9,7 +9,7 @@ import pytest
 
 from chunkstore.errors import Interrupted
 from chunkstore.format import names
-from chunkstore.operations.copy import Fate
+from chunkstore.operations.copy.copying import Fate
 from tests.copying import (
     MIB,
     OTHER,

@@ -21,7 +21,7 @@ from chunkstore.operations.catalog import read_record
 from chunkstore.operations.opening import open_content
 from chunkstore.operations.reading import reading
 from chunkstore.operations.selection import Placed, select
-from chunkstore.operations.verify import Difference, Verified, verify
+from chunkstore.operations.verify.verifying import Difference, Verified, verify
 from chunkstore.progress import Silent
 from chunkstore.storage import MemoryStorage
 from tests.engine import Client, Taken, identity, indexed_packs

@@ -21,7 +21,7 @@ from chunkstore.format.pack import PackInfo
 from chunkstore.format.runs import decode_session
 from chunkstore.ids import ChunkId, PackId, SnapshotId
 from chunkstore.operations.catalog import read_record, records
-from chunkstore.operations.snapshot_run import cache_name
+from chunkstore.operations.snapshot.run import cache_name
 from chunkstore.progress import Silent
 from chunkstore.repository.chunk_reader import ChunkReader, LedgerKeys
 from chunkstore.repository.index_sync import sync_index

@@ -19,7 +19,7 @@ from chunkstore.ids import ID_SIZE, ChunkId, new_snapshot_id
 from chunkstore.keys.derivation import ChunkKind
 from chunkstore.operations.opening import open_content
 from chunkstore.operations.reading import reading
-from chunkstore.operations.restore import Restored
+from chunkstore.operations.restore.restoring import Restored
 from chunkstore.progress import Silent
 from chunkstore.storage import MemoryStorage, RecordingStorage, Storage
 from tests.engine import (

@@ -9,8 +9,8 @@ import pytest
 
 from chunkstore.errors import PruneRefused, StorageFull, StorageUnreachable
 from chunkstore.format import names
-from chunkstore.operations.prune import examine
-from chunkstore.operations.prune_values import PruneOptions
+from chunkstore.operations.prune.pruning import examine
+from chunkstore.operations.prune.values import PruneOptions
 from chunkstore.progress import Silent
 from chunkstore.storage import MemoryStorage, RecordingStorage, Storage
 from chunkstore.storage.protocol import Buffer
@@ -174,7 +174,7 @@ def test_frames_with_little_in_use_are_named_as_sparse() -> None:
         history.snapshot()
         history.forget(history.ids()[1])
         pruned(history.client)
-        from chunkstore.operations.prune_generation import newest_generation
+        from chunkstore.operations.prune.generation import newest_generation
 
         assert newest_generation(history.client.open()).sparse
         history.check()

@@ -25,8 +25,8 @@ from chunkstore.format.records import SnapshotRecord, encode_record, record_body
 from chunkstore.format.runs import Plan, encode_plan
 from chunkstore.ids import ChunkId, SnapshotId
 from chunkstore.operations.catalog import read_record
-from chunkstore.operations.repair_exclude import exclude, excluded_content
-from chunkstore.operations.repair_index import repair_index
+from chunkstore.operations.repair.exclude import exclude, excluded_content
+from chunkstore.operations.repair.index import repair_index
 from chunkstore.progress import Silent
 from chunkstore.storage import ObjectInfo, Storage
 from tests.engine import KIB, Client, WatchedStorage, flip, listed, put_plan, temporary_directory

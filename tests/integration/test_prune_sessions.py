@@ -15,7 +15,7 @@ from chunkstore.format.kinds import ObjectKind
 from chunkstore.format.runs import Session, encode_session
 from chunkstore.ids import SnapshotId
 from chunkstore.operations.catalog import read_record
-from chunkstore.operations.prune import examine
+from chunkstore.operations.prune.pruning import examine
 from chunkstore.progress import Silent
 from chunkstore.storage import MemoryStorage
 from tests.engine import HOUR, YEAR, Clock, WatchedStorage, describe, listed, put_tombstone, temporary_directory

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chunkstore.format import names
-from chunkstore.operations.repair_index import repair_index
+from chunkstore.operations.repair.index import repair_index
 from chunkstore.progress import Silent
 from tests.engine import WatchedStorage, describe, make_tree, temporary_directory
 from tests.pruning import History, make_history, pruned

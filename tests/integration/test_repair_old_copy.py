@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chunkstore.errors import UntrustedRepository
-from chunkstore.operations.repair_index import repair_index
+from chunkstore.operations.repair.index import repair_index
 from chunkstore.progress import Silent
 from chunkstore.storage import MemoryStorage
 from tests.engine import clone, describe, temporary_directory

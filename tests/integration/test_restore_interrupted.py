@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from chunkstore.operations.catalog import read_record
-from chunkstore.operations.restore import restore
-from chunkstore.operations.restore_values import RestoreOptions
+from chunkstore.operations.restore.restoring import restore
+from chunkstore.operations.restore.values import RestoreOptions
 from chunkstore.progress import Silent
 from chunkstore.tree.target import Target
 from chunkstore.tree.temporary_names import is_temporary

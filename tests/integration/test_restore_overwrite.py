@@ -411,7 +411,7 @@ def test_what_was_written_is_read_again(client: Client, taken: Taken, tmp_path: 
 
 
 def test_what_is_not_on_disk_as_it_was_written_is_named(client: Client, taken: Taken, tmp_path: Path) -> None:
-    from chunkstore.operations import restore as module
+    from chunkstore.operations.restore import restoring as module
 
     target = tmp_path / "target"
     spoiled = []

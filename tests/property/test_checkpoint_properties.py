@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from chunkstore.format.entries import join, sort_key
 from chunkstore.ids import SnapshotId
-from chunkstore.operations.last_manifest import LastManifest
+from chunkstore.operations.snapshot.last_manifest import LastManifest
 from chunkstore.repository.manifest_cache import CacheHeader, ManifestCacheWriter, open_manifest_cache
 from chunkstore.repository.manifest_reader import ManifestReader
 from chunkstore.repository.manifest_writer import ManifestWriter

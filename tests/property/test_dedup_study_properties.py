@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chunkstore.chunking import make_chunker
-from chunkstore.operations.dedup_study import dedup_study
-from chunkstore.operations.dedup_study_values import Counted, StudyOptions, chunkers_for
+from chunkstore.operations.dedup_study.study import dedup_study
+from chunkstore.operations.dedup_study.values import Counted, StudyOptions, chunkers_for
 from chunkstore.progress import Silent
 
 CHUNKERS = chunkers_for(("pyfastcdc", "fixed"), (256, 1024))

@@ -10,7 +10,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chunkstore.operations.forget_policy import PERIODS, Candidate, Policy, counted, decide
+from chunkstore.operations.forget.policy import PERIODS, Candidate, Policy, counted, decide
 from tests.forgetting import HOUR, NS, at, candidate, staying, utc
 
 START = at("2023-12-28 00:00")

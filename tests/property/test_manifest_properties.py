@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Entry, components, join, sort_key
 from chunkstore.ids import ChunkId, SnapshotId
 from chunkstore.keys.derivation import ChunkKind
-from chunkstore.operations.last_manifest import LastManifest
+from chunkstore.operations.snapshot.last_manifest import LastManifest
 from chunkstore.repository import manifest_writer
 from chunkstore.repository.manifest_cache import CacheHeader, ManifestCacheWriter, open_manifest_cache
 from chunkstore.repository.manifest_reader import ManifestReader

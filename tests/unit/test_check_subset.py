@@ -8,8 +8,8 @@ import pytest
 
 from chunkstore.errors import InvalidArgument
 from chunkstore.ids import PackId
-from chunkstore.operations.check_subset import chooser, parse_subset
-from chunkstore.operations.check_values import Amount, Everything, Part, Percent
+from chunkstore.operations.check.subset import chooser, parse_subset
+from chunkstore.operations.check.values import Amount, Everything, Part, Percent
 from chunkstore.operations.pack_listing import ListedPack
 
 DICE = random.Random(5)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from chunkstore.errors import InvalidArgument
-from chunkstore.operations.estimate import count
+from chunkstore.operations.snapshot.estimate import count
 from chunkstore.tree.choosing import CACHE_SIGNATURE, Chooser, Choosing
 from chunkstore.tree.patterns import Rule, command_rule, command_rules
 from chunkstore.tree.walk import walk

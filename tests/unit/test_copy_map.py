@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chunkstore.ids import ChunkId, RepositoryId
-from chunkstore.operations.copy_map import CopyMap
+from chunkstore.operations.copy.map import CopyMap
 
 SOURCE, OTHER = RepositoryId(b"s" * 32), RepositoryId(b"o" * 32)
 A, B, C = (ChunkId(bytes([n]) * 32) for n in range(3))

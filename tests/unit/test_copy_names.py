@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chunkstore.format.entries import FILE, Entry, Owners, decode_segment
 from chunkstore.ids import ChunkId
-from chunkstore.operations.copy_run import NamesThere
+from chunkstore.operations.copy.run import NamesThere
 from chunkstore.repository.manifest_writer import ManifestWriter
 
 

@@ -12,8 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from chunkstore.operations.dedup_study import dedup_study
-from chunkstore.operations.dedup_study_values import Study, StudyOptions, chunkers_for
+from chunkstore.operations.dedup_study.study import dedup_study
+from chunkstore.operations.dedup_study.values import Study, StudyOptions, chunkers_for
 from chunkstore.progress import Silent
 
 MIB = 1 << 20

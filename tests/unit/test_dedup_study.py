@@ -16,13 +16,13 @@ from chunkstore.errors import Interrupted, InvalidArgument, SourceError
 from chunkstore.format.index import RunIndex, encode_run_index
 from chunkstore.format.kinds import ObjectKind
 from chunkstore.format.padding import padding_size
-from chunkstore.operations.dedup_study import dedup_study
-from chunkstore.operations.dedup_study_counting import count
-from chunkstore.operations.dedup_study_cutting import Cutting
-from chunkstore.operations.dedup_study_reading import Data
-from chunkstore.operations.dedup_study_size import _padding, sizes
-from chunkstore.operations.dedup_study_spill import RECORD, Bits, Paths, Records
-from chunkstore.operations.dedup_study_values import SIZES, Counted, Study, StudyOptions, chunkers_for, parameters_for
+from chunkstore.operations.dedup_study.counting import count
+from chunkstore.operations.dedup_study.cutting import Cutting
+from chunkstore.operations.dedup_study.reading import Data
+from chunkstore.operations.dedup_study.size import _padding, sizes
+from chunkstore.operations.dedup_study.spill import RECORD, Bits, Paths, Records
+from chunkstore.operations.dedup_study.study import dedup_study
+from chunkstore.operations.dedup_study.values import SIZES, Counted, Study, StudyOptions, chunkers_for, parameters_for
 from chunkstore.progress import Silent
 from chunkstore.repository.repository import never_stop
 from chunkstore.storage import MemoryStorage

@@ -12,9 +12,9 @@ from chunkstore.errors import Damaged, Interrupted, StorageUnreachable
 from chunkstore.format import names
 from chunkstore.ids import SnapshotId
 from chunkstore.operations.catalog import read_record, snapshots
-from chunkstore.operations.forget import Forgotten, forget
-from chunkstore.operations.forget_found import Found, find_all
-from chunkstore.operations.forget_policy import SessionState
+from chunkstore.operations.forget.forgetting import Forgotten, forget
+from chunkstore.operations.forget.found import Found, find_all
+from chunkstore.operations.forget.policy import SessionState
 from chunkstore.progress import Silent
 from chunkstore.storage import (
     Fault,

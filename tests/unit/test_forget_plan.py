@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from chunkstore.operations.forget_plan import ForgetPlan, Limits, plan_by_names, plan_by_rules
-from chunkstore.operations.forget_policy import Candidate, Policy, SessionState
+from chunkstore.operations.forget.plan import ForgetPlan, Limits, plan_by_names, plan_by_rules
+from chunkstore.operations.forget.policy import Candidate, Policy, SessionState
 from tests.forgetting import DAY, HOUR, NS, at, candidate, utc
 
 START = at("2026-03-02 10:00")

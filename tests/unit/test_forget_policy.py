@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from chunkstore.operations.forget_policy import Candidate, Policy, SessionState, counted_time, decide
+from chunkstore.operations.forget.policy import Candidate, Policy, SessionState, counted_time, decide
 from tests.forgetting import DAY, HOUR, NS, at, candidate, record, staying, utc, why
 
 START = at("2026-03-02 10:00")  # a Monday

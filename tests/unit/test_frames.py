@@ -24,7 +24,7 @@ from chunkstore.format.pack import MAX_FRAME
 from chunkstore.ids import ChunkId, RepositoryId, new_snapshot_id
 from chunkstore.keys.derivation import ChunkKind
 from chunkstore.keys.sealing import FrameKey
-from chunkstore.operations.file_content import FileContent
+from chunkstore.operations.snapshot.file_content import FileContent
 from chunkstore.repository.chunk_reader import AllKeys, ChunkReader, LedgerKeys, widened
 from chunkstore.repository.chunk_writer import ChunkWriter, WriteOptions
 from chunkstore.repository.frames import FrameCoder, OpenFrame

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chunkstore.operations.file_content import _WholeReader
+from chunkstore.operations.snapshot.file_content import _WholeReader
 from chunkstore.tree.page_cache import LARGE, forget, is_cold
 
 SIZE = LARGE + 12_345

@@ -21,10 +21,10 @@ from chunkstore.ids import ChunkId, SnapshotId
 from chunkstore.operations.catalog import Snapshot, snapshots
 from chunkstore.operations.live import LiveChunks
 from chunkstore.operations.pack_listing import PackListing
-from chunkstore.operations.stats import stats
-from chunkstore.operations.stats_chunks import OwnedChunks
-from chunkstore.operations.stats_owners import OwnedIds, Owners
-from chunkstore.operations.stats_values import Amount, Stats
+from chunkstore.operations.stats.chunks import OwnedChunks
+from chunkstore.operations.stats.counting import stats
+from chunkstore.operations.stats.owners import OwnedIds, Owners
+from chunkstore.operations.stats.values import Amount, Stats
 from chunkstore.operations.usage import measure
 from chunkstore.progress import Silent
 from chunkstore.repository.chunk_reader import ChunkReader, LedgerKeys

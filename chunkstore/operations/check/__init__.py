@@ -1,0 +1,1 @@
+"""Checking a repository without any private key, or with one."""

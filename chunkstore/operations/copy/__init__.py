@@ -1,0 +1,1 @@
+"""Copying snapshots from one repository to another."""

@@ -1,0 +1,1 @@
+"""How well a tree deduplicates, without a repository."""

@@ -1,0 +1,1 @@
+"""Taking snapshots out of a repository, by rules and with guards."""

@@ -1,0 +1,1 @@
+"""Deleting what no snapshot needs: the prune protocol."""

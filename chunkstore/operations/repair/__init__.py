@@ -1,0 +1,1 @@
+"""Bringing a damaged repository back to work."""

@@ -1,0 +1,1 @@
+"""Making a snapshot: walk, compare with the last manifest, read, cut, store, commit."""

@@ -1,0 +1,167 @@
+"""The last manifest as the other half of the merge: which walked files are as they were.
+
+Both streams are in manifest order, so one pass and constant memory do. While whole segments of the last manifest come
+back unchanged they are taken over as they are, without encoding an entry.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Entry, Owners
+from chunkstore.format.tree_nodes import encode_run
+from chunkstore.ids import ChunkId
+from chunkstore.keys.derivation import ChunkKind, IndexKey
+from chunkstore.operations.snapshot.last_entries import LastEntries, Match
+from chunkstore.repository.manifest_cache import ManifestCache
+from chunkstore.repository.manifest_writer import ManifestWriter
+
+_IDS_AT_ONCE = 4096
+"""Chunk ids copied in one go."""
+_FORMATS = {FILE: stat.S_IFREG, DIRECTORY: stat.S_IFDIR, SYMLINK: stat.S_IFLNK}
+"""What `st_mode` says of the kinds that there are many of."""
+
+
+class Kept(NamedTuple):
+    """What a run of files that are as they were has: the position after it, and what is in it; `size` in bytes."""
+
+    end: int
+    files: int = 0
+    size: int = 0
+    directories: int = 0
+    links: int = 0
+
+
+class LastManifest(LastEntries):
+    """Takes over what is unchanged: `keep` an entry; `interrupt` must come before anything else is added."""
+
+    def __init__(
+        self,
+        cache: ManifestCache | None,
+        key: IndexKey,
+        manifest: ManifestWriter,
+        log_ids: Callable[[bytes], None],
+        restore: Callable[[ChunkKind, bytes], ChunkId] | None,
+    ) -> None:
+        """`restore` is None when stored chunks may be taken over blindly (same generation, no plan open); else every
+        taken-over chunk of the manifest goes through it, so that it is stored again where it is missing.
+        """
+        super().__init__(cache, key)
+        self._manifest = manifest
+        self._log_ids = log_ids
+        self._restore = restore
+        self._held = 0  # leading entries of the segment that came back unchanged and are not written yet
+        self._same_names = True  # as the owners of this segment had when it was written
+
+    def _compare(self, owners: Owners) -> None:
+        self._same_names = self._manifest.names_are_those_of(owners)
+
+    def ids(self, match: Match) -> Iterator[bytes]:
+        """The chunk ids of an entry, joined, in pieces."""
+        return self._read_ids(match.first_id, match.row[9])
+
+    def _read_ids(self, first: int, count: int) -> Iterator[bytes]:
+        while count and self._cache:
+            part = min(count, _IDS_AT_ONCE)
+            yield self._cache.ids(first, part)
+            first, count = first + part, count - part
+
+    def keep(self, parent: bytes, match: Match) -> None:
+        """Write the entry as it was."""
+        if self._holds(match.position, match.position + 1):
+            return
+        self.interrupt()
+        for ids in self.ids(match):
+            self._manifest.add_ids(ids)
+        self._manifest.add(parent, match.entry)
+
+    def keep_run(self, parent: bytes, children: Sequence[tuple[bytes, os.stat_result]], at: int) -> Kept:
+        """`find`, `unchanged` and `keep` in one for the children from `at` on: up to the first that may have changed, or
+        about which there is more to see than its `lstat`.
+        """
+        if self._at == len(self._rows) and (self.is_over or not self._load()):
+            return Kept(at)
+        start, kept = self._at, self._run_of(parent, children, at)
+        if kept.end == at:
+            return kept
+        self._at = end = start + kept.end - at
+        if not self._holds(start, end):
+            for position in range(start, end):
+                _, row, first_id = self._rows[position]
+                self.keep(parent, Match(row, first_id, position))
+        return kept
+
+    def _run_of(self, parent: bytes, children: Sequence[tuple[bytes, os.stat_result]], at: int) -> Kept:
+        """The hot loop of a snapshot of which little has changed: what `unchanged` says of each, written out."""
+        trusted, rows = self._trusted_before, self._rows
+        files = size = directories = links = 0
+        stop = min(len(children), at + len(rows) - self._at)
+        for end in range(at, stop):
+            name, status = children[end]
+            before, row, _ = rows[self._at + end - at]
+            was, kind, mode, uid, gid, mtime, ctime, inode, length, _, extra = row
+            if was != name or before != parent or ctime != status.st_ctime_ns or mtime != status.st_mtime_ns:
+                break
+            if inode != status.st_ino or uid != status.st_uid or gid != status.st_gid:
+                break
+            if mtime >= trusted or ctime >= trusted or status.st_mode != _FORMATS.get(kind, 0) | mode:
+                break
+            if kind == DIRECTORY:
+                if extra:  # of an ancestor, for one
+                    break
+                directories += 1
+                continue
+            if length != status.st_size or (extra and (kind != SYMLINK or len(extra) > 1)):
+                break
+            if kind == FILE:
+                files += 1
+                size += length
+            else:
+                links += 1
+        else:
+            end = stop
+        return Kept(end, files, size, directories, links)
+
+    def _holds(self, start: int, end: int) -> bool:
+        """Hold back rows that came back unchanged, if the segment may still come back as a whole; write it when it has."""
+        if start != self._held:
+            return False
+        if not start:
+            # The last segment ended because the manifest or its part did: what may follow now has to see where its hash
+            # ends it.
+            ends = self._ahead is not None and self._segment is not None and self._segment.whole
+            if not (ends and self._manifest.at_boundary and self._same_names):
+                return False
+        self._held = end
+        if end == len(self._rows):
+            self._reuse()
+        return True
+
+    def interrupt(self) -> None:
+        """Write what is held back one by one: the segment does not come back as a whole."""
+        if not self._held:
+            return
+        held, self._held = self._held, 0
+        for parent, row, first_id in self._rows[:held]:
+            for ids in self._read_ids(first_id, row[9]):
+                self._manifest.add_ids(ids)
+            self._manifest.add_quietly(parent, Entry._make(row))
+
+    def _reuse(self) -> None:
+        segment = self._segment
+        assert segment is not None
+        self._held = 0
+        at = segment.first_id
+        for run in segment.ref.runs:
+            ids = b"".join(self._read_ids(at, run.count))
+            if self._restore:
+                self._restore(ChunkKind.REFERENCE, encode_run([ids]))
+            self._log_ids(ids)
+            at += run.count
+        if self._restore:
+            self._restore(ChunkKind.MANIFEST, segment.data)
+        parent, row, _ = self._rows[0]
+        self._manifest.reuse_segment((parent, row[0]), segment.ref, segment.data)

@@ -1,0 +1,1 @@
+"""How large a repository is, and which snapshot holds what."""

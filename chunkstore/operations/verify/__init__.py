@@ -1,0 +1,1 @@
+"""Comparing a snapshot with the files on disk."""
