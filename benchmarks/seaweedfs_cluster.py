@@ -91,7 +91,7 @@ class Cluster:
                     "PATH": os.environ["PATH"],
                     "HOME": str(self.directory),
                     "TMPDIR": str(self.directory / "tmp"),
-                    "GOMEMLIMIT": "256MiB",
+                    "GOMEMLIMIT": "1GiB",
                     **environment,
                 },
                 start_new_session=True,
