@@ -97,4 +97,14 @@ class Codec:
 
 
 def _compressor(level: int) -> zstandard.ZstdCompressor:
-    return zstandard.ZstdCompressor(level=level, write_content_size=True)
+    """zstd as its levels are, but for the default one.
+
+    Level 3 has tables of 768 KiB, which do not fit the second cache of most processors. With these of 320 KiB, and matches of
+    four bytes to make up for it, frames are 0.7 % larger and made up to 15 % faster (docs/performance.md).
+    """
+    if level != DEFAULT_LEVEL:
+        return zstandard.ZstdCompressor(level=level, write_content_size=True)
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        level, hash_log=16, chain_log=14, min_match=4, write_content_size=True
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters)

@@ -74,7 +74,7 @@ class Meddled:
             writer.add, writer.take, writer.space = remember, remember_small, room  # type: ignore[method-assign,assignment]
             chunker = make_chunker(parameters, 1)
             content = FileContent(writer, chunker, str(path.parent), lambda size: None, self._extras).store(
-                os.fsencode(path)
+                os.fsencode(path), os.lstat(path)
             )
             ids = b"".join(content.ids)
             index.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
@@ -284,7 +285,7 @@ def test_files_of_every_size_around_a_frame_are_stored(tmp_path: Path, size: int
     options = WriteOptions(workers=0)
     with ChunkWriter(repository, index, session, RANDOM, parameters.max_size, options) as writer:
         files = FileContent(writer, make_chunker(parameters, 1), str(tmp_path), lambda _: None, lambda *_: None)
-        stored = files.store(bytes(path))
+        stored = files.store(bytes(path), os.lstat(path))
         ids = b"".join(stored.ids)
         writer.flush()
     assert (stored.size, stored.chunks) == (size, len(ids) // 32)

@@ -31,7 +31,7 @@ Extras = Callable[[int, bytes, os.stat_result], dict[str, Any] | None]
 
 
 class Content(NamedTuple):
-    """What was read of a file: its `fstat` from before, its size, bytes read, number of chunks, joined ids in pieces,
+    """What was read of a file: its `lstat` or `fstat` from before, its size, bytes read, number of chunks, joined ids in pieces,
     and extras of its entry: metadata, `extents` of a sparse file, `changed` of one that did not hold still.
 
     A tuple, because one is made for every file.
@@ -62,37 +62,38 @@ class FileContent:
         self._small = min(chunker.min_size, chunker.max_size - 1)
         self._buffer: bytearray | None = None
 
-    def store(self, path: bytes) -> Content:
-        """Read the file at `path`. `OSError` when it can not be, or is no regular file any more."""
+    def store(self, path: bytes, walked: os.stat_result) -> Content:
+        """Read the file at `path`, whose `lstat` was `walked`. `OSError` when it can not be, or is no regular file any more."""
         descriptor = open_source(path)
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise OSError(errno.ESTALE, "became something else than a file", path)
-            if status.st_size <= self._small and not _is_sparse(descriptor, status):
-                content = self._store_small(descriptor, path, status)
+            if walked.st_size <= self._small and not _is_sparse(descriptor, walked):
+                content = self._store_small(descriptor, path, walked)
                 if content is not None:
                     return content
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.ESTALE, "became something else than a file", path)
             return self._store_still(descriptor, path)
         finally:
             os.close(descriptor)
 
-    def _store_small(self, descriptor: int, path: bytes, status: os.stat_result) -> Content | None:
-        """One chunk, read where it will be compressed; None when the file did not hold still.
+    def _store_small(self, descriptor: int, path: bytes, walked: os.stat_result) -> Content | None:
+        """One chunk, read where it will be compressed; None when this is not what was walked, or it did not hold still.
 
-        One byte more is asked for, to see the end.
+        One byte more is asked for, to see the end. One `fstat` tells both: it is as the `lstat` was.
         """
-        size = status.st_size
-        if os.preadv(descriptor, [self._writer.space(size + 1)], 0) != size:
+        size = walked.st_size
+        try:
+            if os.preadv(descriptor, [self._writer.space(size + 1)], 0) != size:
+                return None
+        except OSError:  # a pipe by now; what it is, and what is wrong with it, is found the slow way
             return None
-        extra = self._extras(descriptor, path, status)
-        after = os.fstat(descriptor)
-        if after.st_mtime_ns != status.st_mtime_ns or after.st_ctime_ns != status.st_ctime_ns or after.st_size != size:
+        extra = self._extras(descriptor, path, walked)
+        if not is_unchanged(walked, os.fstat(descriptor)):
             return None
         self._tick(size)
         if not size:
-            return Content(status, 0, 0, 0, (), extra)
-        return Content(status, size, size, 1, (self._writer.take(size),), extra)
+            return Content(walked, 0, 0, 0, (), extra)
+        return Content(walked, size, size, 1, (self._writer.take(size),), extra)
 
     def _store_still(self, descriptor: int, path: bytes) -> Content:
         """Read until the file was the same before and after; what keeps changing is marked as such."""

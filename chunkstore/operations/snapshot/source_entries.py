@@ -127,7 +127,7 @@ class SourceEntries:
             self._progress.current(path)
             if status.st_nlink > 1 and self._other_name(parent, name, status, match):
                 return
-            content = self._content.store(path)
+            content = self._content.store(path, status)
             if content.extra and content.extra.get("changed"):
                 self._tally.torn(path)
             entry = entry_of(name, content.status, content.chunks, content.extra)
