@@ -30,7 +30,7 @@ from chunkstore.errors import Damaged, ObjectMissing
 from chunkstore.format import names
 from chunkstore.format import pack as packs
 from chunkstore.format.config import RecipientEntry
-from chunkstore.format.entries import FILE, Entry, Owners
+from chunkstore.format.entries import FILE, Entry
 from chunkstore.format.index import (
     Generation,
     IndexSegment,
@@ -41,6 +41,7 @@ from chunkstore.format.index import (
     segment_digest,
 )
 from chunkstore.format.kinds import ObjectKind
+from chunkstore.format.owners import Owners
 from chunkstore.format.pack import PackInfo, read_pack
 from chunkstore.format.records import SnapshotRecord, Tombstone, encode_tombstone
 from chunkstore.format.runs import Plan, PlanDone, encode_plan, encode_plan_done

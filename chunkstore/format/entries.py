@@ -16,15 +16,13 @@ manifest. `/` itself, where it is recorded, is the entry with parent `/` and an 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgpack
 
 from chunkstore.errors import Damaged
 from chunkstore.format.extras import check_extra
-
-SEGMENT_VERSION = 2
+from chunkstore.format.owners import NO_OWNERS, Owners, decode_owners, encode_owners
 
 FILE = 1
 DIRECTORY = 2
@@ -118,17 +116,6 @@ class Entry(NamedTuple):
         return self.extra.get("atime") if self.extra else None
 
 
-@dataclass(frozen=True, slots=True)
-class Owners:
-    """Names of the users and groups that own the entries of a segment, as far as they had any."""
-
-    users: dict[int, str] = field(default_factory=dict)
-    groups: dict[int, str] = field(default_factory=dict)
-
-
-NO_OWNERS = Owners()
-
-
 class PlacedEntry(NamedTuple):
     """An entry and the absolute path of the directory it is in."""
 
@@ -179,12 +166,6 @@ def encode_segment(pieces: Iterable[bytes], owners: Owners = NO_OWNERS) -> bytes
     return encode_owners(owners) + b"".join(pieces)
 
 
-def encode_owners(owners: Owners) -> bytes:
-    """How a segment begins."""
-    tables = ([list(each) for each in sorted(names.items())] for names in (owners.users, owners.groups))
-    return _pack([SEGMENT_VERSION, *tables])
-
-
 def decode_segment(data: bytes | memoryview) -> tuple[Owners, Iterator[PlacedEntry]]:
     """The owners' names and the entries of one segment, each checked in full.
 
@@ -194,7 +175,7 @@ def decode_segment(data: bytes | memoryview) -> tuple[Owners, Iterator[PlacedEnt
     unpacker = msgpack.Unpacker(raw=False, strict_map_key=True, max_buffer_size=max(len(data), 1))
     unpacker.feed(data)
     try:
-        owners = _owners(next(unpacker))
+        owners = decode_owners(next(unpacker))
     except (ValueError, TypeError, StopIteration, msgpack.UnpackException) as e:
         raise Damaged("manifest segment can not be read") from e
     return owners, _decode_entries(unpacker, len(data))
@@ -227,27 +208,6 @@ def _decode_entries(unpacker: Any, size: int) -> Iterator[PlacedEntry]:
         raise Damaged("manifest segment ends in the middle of an entry")
 
 
-def _owners(header: object) -> Owners:
-    if type(header) is not list or not header or type(header[0]) is not int:
-        raise Damaged("manifest segment without a version")
-    if header == [1]:
-        return NO_OWNERS
-    if header[0] != SEGMENT_VERSION or len(header) != 3:
-        raise Damaged("manifest segment of an unknown version")
-    return Owners(_names(header[1]), _names(header[2]))
-
-
-def _names(table: object) -> dict[int, str]:
-    names: dict[int, str] = {}
-    before = -1
-    for pair in table if type(table) is list else [None]:
-        if type(pair) is not list or [type(part) for part in pair] != [int, str] or pair[0] <= before:
-            raise Damaged("manifest segment with malformed names of owners")
-        before = pair[0]
-        names[before] = pair[1]
-    return names
-
-
 def _entry(item: list[Any]) -> Entry:
     """The entry in an array; times that were written as seconds and nanoseconds are one number again."""
     entry = Entry._make(item)
@@ -275,7 +235,7 @@ def read_own_segment(data: bytes) -> tuple[Owners, Iterator[tuple[bytes, Row]]]:
     """
     unpacker = msgpack.Unpacker(raw=False, max_buffer_size=max(len(data), 1))
     unpacker.feed(data)
-    return _owners(next(unpacker)), _own_rows(unpacker)
+    return decode_owners(next(unpacker)), _own_rows(unpacker)
 
 
 def _own_rows(unpacker: Any) -> Iterator[tuple[bytes, Row]]:

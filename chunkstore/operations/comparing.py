@@ -10,7 +10,8 @@ import enum
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from chunkstore.format.entries import FILE, NO_OWNERS, SYMLINK, Entry, Owners
+from chunkstore.format.entries import FILE, SYMLINK, Entry
+from chunkstore.format.owners import NO_OWNERS, Owners
 from chunkstore.repository.manifest_reader import ManifestEntry, ManifestReader
 
 _ACL = b"system.posix_acl_"

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chunkstore.errors import Damaged, PathNotFound, SourceError
-from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Components, Entry, Owners, components, join
+from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Components, Entry, components, join
 from chunkstore.format.extents import Layout
+from chunkstore.format.owners import Owners
 from chunkstore.keys.derivation import ChunkKind
 from chunkstore.operations.comparing import Difference, State, difference_of, same_outline, state_of
 from chunkstore.operations.difference import TOP, Naming, Part

@@ -8,7 +8,8 @@ from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 from chunkstore.errors import Damaged
-from chunkstore.format.entries import NO_OWNERS, Components, Entry, Owners, components, decode_segment, sort_key
+from chunkstore.format.entries import Components, Entry, components, decode_segment, sort_key
+from chunkstore.format.owners import NO_OWNERS, Owners
 from chunkstore.format.tree_nodes import (
     NodeRef,
     SegmentRef,

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from chunkstore.format.entries import MAX_SEGMENT, Entry, Owners, encode_directory, encode_entry, encode_segment, join
+from chunkstore.format.entries import MAX_SEGMENT, Entry, encode_directory, encode_entry, encode_segment, join
+from chunkstore.format.owners import Owners
 from chunkstore.format.tree_nodes import (
     ContentNode,
     NodeRef,

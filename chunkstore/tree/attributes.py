@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from enum import Enum
 
-from chunkstore.format.entries import NO_OWNERS, SYMLINK, Entry, Owners
+from chunkstore.format.entries import SYMLINK, Entry
+from chunkstore.format.owners import NO_OWNERS, Owners
 from chunkstore.tree.inode_flags import SEALING, add_flags, has_flags
 from chunkstore.tree.owners import Accounts
 from chunkstore.tree.pinned import CAN_PIN, pinned

@@ -8,7 +8,8 @@ from contextlib import suppress
 from types import TracebackType
 
 from chunkstore.errors import InvalidArgument, TargetError
-from chunkstore.format.entries import DIRECTORY, NO_OWNERS, Entry, Owners
+from chunkstore.format.entries import DIRECTORY, Entry
+from chunkstore.format.owners import NO_OWNERS, Owners
 from chunkstore.tree.attributes import Attributes, Ownership
 from chunkstore.tree.creating import Data, NotPermitted, hard_link, special_file, symlink, whole_file
 from chunkstore.tree.directories import Directories

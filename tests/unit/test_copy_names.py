@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from chunkstore.format.entries import FILE, Entry, Owners, decode_segment
+from chunkstore.format.entries import FILE, Entry, decode_segment
+from chunkstore.format.owners import Owners
 from chunkstore.ids import ChunkId
 from chunkstore.operations.copy.run import NamesThere
 from chunkstore.repository.manifest_writer import ManifestWriter

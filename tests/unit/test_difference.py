@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from chunkstore.errors import PathNotFound
-from chunkstore.format.entries import FIFO, Entry, Owners
+from chunkstore.format.entries import FIFO, Entry
+from chunkstore.format.owners import Owners
 from chunkstore.operations.comparing import Change, Difference, State, changed_metadata
 from chunkstore.operations.difference import Part, Totals, difference
 from tests.browsing import KEY, Files, directory, file, link, manifest, many, whole

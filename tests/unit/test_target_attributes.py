@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from chunkstore.errors import TargetError
-from chunkstore.format.entries import BLOCK_DEVICE, CHARACTER_DEVICE, FIFO, Owners
+from chunkstore.format.entries import BLOCK_DEVICE, CHARACTER_DEVICE, FIFO
+from chunkstore.format.owners import Owners
 from chunkstore.tree.attributes import Attributes
 from chunkstore.tree.inode_flags import add_flags, read_flags
 from chunkstore.tree.target import Overwrite, Ownership, Target

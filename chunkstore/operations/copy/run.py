@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from chunkstore.chunking import Chunker, make_chunker, parse_chunker
 from chunkstore.errors import Damaged, Fenced, Interrupted, InvalidArgument, NoUsableKey
 from chunkstore.format.client_state import ClientState
-from chunkstore.format.entries import Entry, Owners
+from chunkstore.format.entries import Entry
+from chunkstore.format.owners import Owners
 from chunkstore.format.records import SignedRecord, SnapshotRecord
 from chunkstore.format.tree_nodes import SegmentRef
 from chunkstore.ids import ID_SIZE

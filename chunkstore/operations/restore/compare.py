@@ -9,8 +9,9 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from chunkstore.errors import Damaged, SourceError
-from chunkstore.format.entries import FILE, SYMLINK, Entry, Owners
+from chunkstore.format.entries import FILE, SYMLINK, Entry
 from chunkstore.format.extents import Layout
+from chunkstore.format.owners import Owners
 from chunkstore.ids import ChunkId
 from chunkstore.keys.derivation import ChunkKind
 from chunkstore.operations.in_order import content_of

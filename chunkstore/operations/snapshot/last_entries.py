@@ -6,17 +6,8 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from chunkstore.format.entries import (
-    FILE,
-    SYMLINK,
-    Components,
-    Entry,
-    Owners,
-    Row,
-    components,
-    read_own_segment,
-    sort_key,
-)
+from chunkstore.format.entries import FILE, SYMLINK, Components, Entry, Row, components, read_own_segment, sort_key
+from chunkstore.format.owners import Owners
 from chunkstore.format.tree_nodes import encode_run
 from chunkstore.keys.derivation import ChunkKind, IndexKey
 from chunkstore.repository.manifest_cache import CachedSegment, ManifestCache

@@ -11,7 +11,8 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Entry, Owners
+from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Entry
+from chunkstore.format.owners import Owners
 from chunkstore.format.tree_nodes import encode_run
 from chunkstore.ids import ChunkId
 from chunkstore.keys.derivation import ChunkKind, IndexKey

@@ -7,7 +7,8 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Entry, Owners
+from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Entry
+from chunkstore.format.owners import Owners
 from chunkstore.tree.display import display_path
 from chunkstore.tree.metadata import Metadata
 from chunkstore.tree.owners import Accounts
