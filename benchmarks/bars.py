@@ -59,10 +59,9 @@ def plot(report: Report, prefix: str) -> list[str]:
     title = f"Medians; lines reach from the fastest to the slowest run. {report.facts.get('tree', '')}"
     picture = svg(title, shown)
     Path(f"{prefix}.svg").write_text(picture)
-    facts = "".join(f"<p>{escape(name)}: {escape(value)}</p>\n" for name, value in report.facts.items())
     Path(f"{prefix}.html").write_text(
         '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>chunkstore: benchmark</title></head>\n'
-        f'<body style="font-family: sans-serif">\n{picture}\n{facts}</body>\n</html>\n'
+        f'<body style="font-family: sans-serif">\n{picture}\n{report.html()}</body>\n</html>\n'
     )
     written = [f"{prefix}.svg", f"{prefix}.html"]
     if importlib.util.find_spec("matplotlib"):

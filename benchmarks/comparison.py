@@ -50,6 +50,7 @@ class Comparison:
     once: frozenset[str] = frozenset()
     cold: bool = False
     huge_size: int = 64 << 20
+    probe: int = 512 << 20
     broken: set[str] = field(default_factory=set)
     taken: int = 0
     snapshots: int = 0
@@ -147,7 +148,7 @@ class Comparison:
         target = self._target(f"{tool.name}-one", number)
         self._prepare(tool.home)
         self._measured(tool, "one", number, tool.restore_one(self.tree, path, self.snapshots - 1, target))
-        if wrong := one_file(self.tree / path, target):
+        if wrong := one_file(self.tree / path, target, tool.one_file_unit_ns):
             self._complain(tool, f"{path} came back otherwise: {wrong}")
 
     def _list(self, tool: Tool, step: str, number: int) -> None:
@@ -199,8 +200,9 @@ class Comparison:
             self._limit("create loop", number, limits.command("create", plan, self._target("created", number)))
             self._limit("cp -a", number, limits.copy_command(self.tree, self._target("cp", number)))
         elif step == "one":
-            self.report.speeds.setdefault("memory copy", []).append(limits.memory_speed())
-            self.report.speeds.setdefault("disk write, flushed", []).append(limits.write_speed(str(self.work)))
+            self.report.speeds.setdefault("memory copy", []).append(limits.memory_speed(2 * self.probe))
+            flushed = limits.write_speed(str(self.work), self.probe)
+            self.report.speeds.setdefault("disk write, flushed", []).append(flushed)
 
     def _limit(self, name: str, number: int, command: list[str]) -> None:
         self._prepare(self.tree)

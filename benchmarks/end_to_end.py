@@ -1,6 +1,6 @@
 """Compares chunkstore with restic, borg, rustic, ... on one tree, in one run, interleaved.
 
-    python benchmarks/end_to_end.py --make tree --repeat 5 --minutes 40 --json tree.json
+    python benchmarks/end_to_end.py --make tree --repeat 5 --minutes 40 --out tree.json
     python benchmarks/end_to_end.py --make tree --tools chunkstore,restic,borg,duplicity --once duplicity
     python benchmarks/end_to_end.py --tree /usr/lib --markdown figures.md --plot docs/benchmark-lib
     python benchmarks/end_to_end.py --make mixed --steps first,unchanged,restore --repeat 1
@@ -19,9 +19,9 @@ Before each command the tree and the tool's repository and caches are read once,
 (some virtual machines page out what was not used for a minute); with `--cold` the page cache of the whole machine is
 emptied instead (root only). A tree given by `--tree` is copied first and not touched.
 
-Whatever is finished is printed at once. `--json FILE` is written after every single command and has every single run:
-a run that is cut short keeps what it has, `report.py FILE` shows it again, `--resume` goes on with it in new
-repetitions. `--minutes N`: after that time no repetition begins. `--once NAMES`: slow tools that only the first repetition
+Whatever is finished is printed at once. `--out FILE` (JSON) is written after every single command and has every single run:
+a run that is cut short keeps what it has; `report.py FILE --plot PREFIX` makes tables and charts of it, `aims.py` says what
+of the aims is reached, `--resume` goes on with it in new repetitions. `--minutes N`: after that time no repetition begins. `--once NAMES`: slow tools that only the first repetition
 measures. `--plot PREFIX` writes PREFIX.svg, PREFIX.html and, where matplotlib is installed, PREFIX.png.
 
 Nothing is deleted before the end while there is room: ext4 avoids inodes freed less than five minutes ago, so that
@@ -33,6 +33,7 @@ room for tools x (tree + repository) at least. See `measure.py` for what the fig
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -100,7 +101,7 @@ def compare(arguments: argparse.Namespace, work: Path, report: Report) -> None:
         comparison = Comparison(work, key, programs, report, lambda: written(arguments, report), arguments.seed)
         comparison.steps = tuple(arguments.steps.split(","))
         comparison.once = frozenset(arguments.once.split(",")) - {""}
-        comparison.cold, comparison.huge_size = arguments.cold, arguments.huge
+        comparison.cold, comparison.huge_size, comparison.probe = arguments.cold, arguments.huge, arguments.probe
         first = max((sample.repetition + 1 for sample in report.samples), default=0)
         for number in range(first, first + arguments.repeat):
             minutes = (time.monotonic() - began) / 60
@@ -141,17 +142,20 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--cold", action="store_true", help="empty the page cache before each command; root only")
     parser.add_argument("--chunkstore", default="chunkstore", help="the command line to run as chunkstore")
     parser.add_argument("--work", type=Path, help="a new or empty directory; only logs stay in it")
+    parser.add_argument(
+        "--probe", type=corpus.parse_size, default=512 << 20, help="bytes to find the disk's speed with"
+    )
     parser.add_argument("--keep", action="store_true", help="leave trees and repositories in the work directory")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="every single run, written after each command")
-    parser.add_argument("--resume", action="store_true", help="go on with what is in the --json file")
+    parser.add_argument("--out", "--json", dest="json", type=Path, metavar="FILE", help="every run, as it is measured")
+    parser.add_argument("--resume", action="store_true", help="go on with what is in the --out file")
     parser.add_argument("--plot", metavar="PREFIX", help="charts: PREFIX.svg, PREFIX.html, PREFIX.png")
     arguments = parser.parse_args()
     for chosen, known in ((arguments.tools, TOOLS), (arguments.once or "chunkstore", TOOLS), (arguments.steps, STEPS)):
         if unknown := set(chosen.split(",")) - set(known):
             parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     if arguments.resume and not arguments.json:
-        parser.error("--resume needs --json")
+        parser.error("--resume needs --out")
     return arguments
 
 
@@ -160,6 +164,9 @@ def remove_trees(work: Path) -> None:
     (work / "plan").unlink(missing_ok=True)
     for name in ("tree", "homes", "restored"):
         shutil.rmtree(work / name, ignore_errors=True)
+    with contextlib.suppress(OSError):  # there may be some, or the directory may have been there before
+        (work / "logs").rmdir()
+        work.rmdir()
 
 
 def main() -> int:
@@ -187,7 +194,7 @@ def main() -> int:
     if report.failures or not report.samples:
         return 1
     if not arguments.work and not arguments.keep:
-        shutil.rmtree(work)
+        shutil.rmtree(work, ignore_errors=True)
     return 0
 
 

@@ -5,6 +5,7 @@
     python -I benchmarks/limits.py create FILE TARGET   the same files made: open, write, utime, chmod, close
     python -I benchmarks/limits.py memory [BYTES]       MB/s of memcpy, in one thread
     python -I benchmarks/limits.py write DIR [BYTES]    MB/s of writing a file of random bytes, flushed to the disk
+    python -I benchmarks/limits.py cold DIR [BYTES]     MB/s of reading a file that no cache holds
     python -I benchmarks/limits.py read FILE            MB/s of reading a file
 
 and, by the system's own programs, `cp -a` of the tree and `cat` of all its files. The times of a walk and of a creation
@@ -126,17 +127,35 @@ def read_speed(path: str) -> float:
     return total / 1e6 / (time.perf_counter() - began)
 
 
+def cold_read_speed(directory: str, size: int = 1 << 29) -> float:
+    """MB/s of reading a file that is not in the page cache; it is made for that, and removed again."""
+    path = os.path.join(directory, "limits-read")
+    with open(path, "wb") as file:
+        for _ in range(max(size // PIECE, 1)):
+            file.write(os.urandom(PIECE))
+        file.flush()
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    try:
+        return read_speed(path)
+    finally:
+        os.unlink(path)
+
+
 def main(verb: str, *arguments: str) -> object:
     if verb == "walk":
         return walk(*arguments)
     if verb == "plan":
-        return plan(*arguments)
+        plan(*arguments)
+        return "noted"
     if verb == "create":
         return create(*arguments)
     if verb == "memory":
         return f"{memory_speed(*map(int, arguments)):.0f}"
     if verb == "write":
         return f"{write_speed(arguments[0], *map(int, arguments[1:])):.0f}"
+    if verb == "cold":
+        return f"{cold_read_speed(arguments[0], *map(int, arguments[1:])):.0f}"
     if verb == "read":
         return f"{read_speed(*arguments):.0f}"
     raise SystemExit(__doc__)

@@ -2,7 +2,7 @@
 
     python benchmarks/report.py FILE.json [--markdown FILE] [--plot PREFIX]
 
-shows again what an earlier run (also one that was cut short) wrote by `--json`.
+shows again what an earlier run (also one that was cut short) wrote by `--out`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from html import escape
 from pathlib import Path
 from statistics import median
 
@@ -127,8 +128,9 @@ class Report:
         )
 
     def bounds(self) -> list[str]:
-        """How far each step of ours is from its limit."""
-        lines = []
+        """How busy each step of ours keeps the processor, and how far it is from its limit."""
+        rows = [row for row in self.rows() if row.tool == OURS and row.wall]
+        lines = [f"{OURS}, {row.step}: {row.cpu / row.wall:.2f} cores busy" for row in rows]
         for step, limit in BOUNDS:
             ours, bare = self._of(step, OURS), self._of(LIMIT, limit)
             if ratio := _paired(ours, bare):
@@ -146,6 +148,15 @@ class Report:
         facts = [f"- {name}: {value}" for name, value in self.facts.items()]
         remarks = [f"- {line}" for line in (*LEGEND, *self._remarks())]
         return "\n".join([*facts, "", head, rule, *body, "", *remarks, ""])
+
+    def html(self) -> str:
+        """The table and everything else, as what a page has in its body."""
+        lines = "".join(f"<p>{escape(line)}</p>\n" for line in (*LEGEND, *self._remarks()))
+        facts = "".join(f"<p>{escape(name)}: {escape(value)}</p>\n" for name, value in self.facts.items())
+        head, *body = ["".join(f"<td>{escape(cell)}</td>" for cell in cells) for cells in self._cells()]
+        rows = "\n".join(f"<tr>{cells}</tr>" for cells in (head.replace("td>", "th>"), *body))
+        style = 'style="text-align: right; font-size: 13px" cellpadding="3" border="1" rules="all"'
+        return f"<table {style}>\n{rows}\n</table>\n{lines}{facts}"
 
     def write_json(self, path: Path) -> None:
         """The same with every sample; the file is replaced at once."""

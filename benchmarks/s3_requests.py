@@ -63,6 +63,9 @@ class Counting:
             print(
                 f"| the same for each GB stored | | | {counted['PUT'] * GB / sent:.0f} | | | 1000 | | {price * GB / sent:.6f} |"
             )
+        if received > 20e6:
+            gets, cost = counted["GET"] * GB / received, price * GB / received
+            print(f"| the same for each GB fetched | | {gets:.0f} | | | | | 1000 | {cost:.6f} |")
 
 
 def through(access: Access, endpoint: str, prefix: str) -> Storage:
