@@ -33,7 +33,9 @@ _ISOLATED = (
     "--no-groups",
     *("--trust-model", "always"),
 )
-_SCRATCH_PATH_LIMIT = 80
+_SCRATCH_PATH_LIMIT = 70
+"""Bytes: with the name of a homedir, and that of a socket in it, it is less than the 108 of an address."""
+_SHORT_PLACES = ("/tmp", "/var/tmp")  # noqa: S108  a directory with a random name is made in it
 _SEALING = ("--no-armor", "--no-throw-keyids", "--output", "-", "--cipher-algo", "AES256", "-z", "0")
 
 _STRONG_HASHES = ("8", "9", "10", "11", "12", "14")  # SHA-2 and SHA-3, RFC 9580, 9.5
@@ -72,8 +74,7 @@ def seal(
 ) -> bytes:
     """One binary OpenPGP message that each of `recipients`, and nobody else, can open.
 
-    The throw-away homedir is made in the directory `scratch`, or in the system's for temporary files if that has too
-    long a path. BadRecipient if one of the keys can not be encrypted to (any longer); GpgFailed if the message is not
+    The throw-away homedir is made in the directory `scratch`, or in one of the system's if that has too long a path. BadRecipient if one of the keys can not be encrypted to (any longer); GpgFailed if the message is not
     sealed to exactly the pinned encryption subkeys.
     """
     if not recipients:
@@ -158,14 +159,24 @@ def _refusal(gpg: Gpg, refused: Sequence[str]) -> BadRecipient:
     return BadRecipient("\n".join(reasons) or f"gpg refuses to encrypt to {', '.join(refused)}")
 
 
+def _short(scratch: str) -> str:
+    """The first place with a path so short that gpg's sockets fit in it: TMPDIR may be a long one too."""
+    places = [scratch, tempfile.gettempdir(), *_SHORT_PLACES]
+    for place in places:
+        if len(os.fsencode(place)) <= _SCRATCH_PATH_LIMIT and (place == scratch or os.access(place, os.W_OK | os.X_OK)):
+            return place
+    raise GpgFailed(
+        f"no place for gpg's temporary files: each of {', '.join(places)} is too long a path or not writable"
+    )
+
+
 @contextmanager
 def _only(
     keys: Mapping[str, bytes], mismatch: type[KeyProblem], *, binary: str, timeout: float, scratch: str
 ) -> Iterator[tuple[Gpg, Path]]:
     """gpg with a homedir that holds exactly `keys` (by primary fingerprint; else `mismatch`), and that homedir."""
     try:
-        place = scratch if len(os.fsencode(scratch)) <= _SCRATCH_PATH_LIMIT else None  # None: the system's
-        homedir = tempfile.TemporaryDirectory(prefix="gpg-", dir=place)  # mkdtemp: mode 0700
+        homedir = tempfile.TemporaryDirectory(prefix="gpg-", dir=_short(scratch))  # mkdtemp: mode 0700
     except OSError as error:
         raise GpgFailed(f"no place for gpg's temporary files: {error}") from error
     with homedir:

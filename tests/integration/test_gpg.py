@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -324,11 +325,14 @@ def test_another_encryption_subkey_than_the_pinned_one_is_found_out(
         seal(SECRET, [replace(alice, encryption_subkey=bob.encryption_subkey)], scratch=str(tmp_path))
 
 
+@pytest.mark.parametrize("length", [30, 60, 90, 150])
 def test_sealing_works_below_a_long_path_and_starts_no_agent(
-    people: SimpleNamespace, alice: Recipient, tmp_path: Path
+    people: SimpleNamespace, alice: Recipient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
 ) -> None:
-    scratch = tmp_path / ("x" * 150)
+    """That of the repository's cache, and that of the temporary files of the system."""
+    scratch = tmp_path / ("x" * length)
     scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     sealed = seal(SECRET, [alice], scratch=str(scratch))
     assert people.keyring.unseal(sealed, interactive=False) == SECRET
     assert list(scratch.iterdir()) == []
