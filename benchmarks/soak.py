@@ -46,8 +46,8 @@ def main() -> int:
             tell=lambda line: print(line, flush=True),
         )
         soak.go_on(60 * arguments.minutes)
-        print(soak.counts, flush=True)
         wrong = soak.check()
+        print(soak.counts, flush=True)
     print("\n".join(wrong) or "every snapshot restores, and nothing is left over")
     return 1 if wrong else 0
 

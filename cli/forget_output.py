@@ -40,14 +40,15 @@ def _row(decision: Decision) -> list[str]:
 def summary(plan: ForgetPlan, done: Forgotten | None) -> str:
     """A line at the end. `done` is None where nothing was to be done."""
     going = len(plan.going)
-    if done is None:
+    if plan.refused:
+        what = f"Refused: {_snapshots(going)} would go"
+    elif done is None:
         what = f"{_snapshots(going)} would be forgotten"
     else:
         what = f"{_snapshots(len(done.gone))} forgotten"
     others = f", {_snapshots(plan.others)} not looked at" if plan.others else ""
     stay = plan.staying + (going - len(done.gone) if done else 0)
-    prune = ". `chunkstore prune` frees the space" if done and done.gone else ""
-    return f"{what}, {format_count(stay)} stay{'s' * (stay == 1)}{others}{prune}."
+    return f"{what}, {format_count(stay)} stay{'s' * (stay == 1)}{others}."
 
 
 def as_json(plan: ForgetPlan, done: Forgotten, dry_run: bool) -> dict[str, Any]:
@@ -81,13 +82,45 @@ def _decision(decision: Decision) -> dict[str, Any]:
     }
 
 
-def dates_not_believed(plan: ForgetPlan) -> int:
-    """How many snapshots stay because of their dates."""
-    return sum(any(reason.rule == "date" for reason in each.reasons) for each in _decisions(plan))
+def doubts(plan: ForgetPlan) -> list[str]:
+    """What a person should know of snapshots that stay because of their dates, and how to go on."""
+    decisions = [each for group in plan.groups for each in group.decisions]
+    stored = [(each.candidate, _stored(each)) for each in decisions if any(r.rule == "date" for r in each.reasons)]
+    copies = [since for candidate, since in stored if candidate.snapshot.record.original is not None]
+    others = [since for candidate, since in stored if candidate.snapshot.record.original is None]
+    texts = []
+    if copies:
+        texts.append(
+            f"{_snapshots(len(copies))} that `chunkstore copy` brought {_stay(len(copies))}, because only the copies say that they are "
+            f"so old; the storage has them {_since(copies)}. If that is when you copied them: --believe-times "
+            f"{_until(copies)} counts what the storage has from before then"
+        )
+    if others:
+        texts.append(
+            f"{_snapshots(len(others))} {_stay(len(others))}, because their dates and the storage's differ by more than a day; the "
+            f"storage has them {_since(others)}. Either the repository was copied, a clock was wrong, or somebody forged them. "
+            "Look at them; if they are as they must be, --believe-times TIME counts those that the storage has from before TIME"
+        )
+    return texts
 
 
-def _decisions(plan: ForgetPlan) -> Sequence[Decision]:
-    return [each for group in plan.groups for each in group.decisions]
+def _stored(decision: Decision) -> int:
+    """When the storage got the record, in ns."""
+    return int((decision.candidate.stored or 0) * 1e9)
+
+
+def _since(times: Sequence[int]) -> str:
+    first, last = local_time(min(times)), local_time(max(times))
+    return f"since {first}" if first == last else f"from {first} to {last}"
+
+
+def _until(times: Sequence[int]) -> str:
+    """As --believe-times wants it: to the end of the second."""
+    return local_time(max(times)).replace(" ", "T")
+
+
+def _stay(count: int) -> str:
+    return f"stay{'s' * (count == 1)}"
 
 
 def _snapshots(count: int) -> str:

@@ -108,6 +108,8 @@ def result_json(done: PruneResult) -> dict[str, Any]:
 
 
 def _described(session: LivingSession) -> str:
+    if session.host is None or session.started is None:
+        return f"the run {session.id[:8]}, whose session can not be read"
     host = display_path(session.host.encode("utf-8", "replace"))
     quiet = "" if session.quiet_ns is None else f", last sign of life {format_duration(abs(session.quiet_ns) / _S)} ago"
     return f"a snapshot of {host}, under way since {local_time(session.started)}{quiet}"
@@ -115,7 +117,8 @@ def _described(session: LivingSession) -> str:
 
 def _session(session: LivingSession) -> dict[str, Any]:
     quiet = None if session.quiet_ns is None else session.quiet_ns / _S
-    return {"id": session.id, "host": session.host, "started": iso_time(session.started), "quiet_seconds": quiet}
+    started = None if session.started is None else iso_time(session.started)
+    return {"id": session.id, "host": session.host, "started": started, "quiet_seconds": quiet}
 
 
 def _share(share: Share) -> dict[str, int]:

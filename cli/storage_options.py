@@ -5,6 +5,7 @@ Those for S3 have the names that the tools of AWS have for them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +23,9 @@ _ADDRESSING_STYLES: Final = ("auto", "path", "virtual")
 _LOCK_MODES: Final = ("COMPLIANCE", "GOVERNANCE")
 
 _DAY_SECONDS: Final = 86400
+
+_OF_THE_PLACE: Final = ("endpoint_url", "region", "profile", "ca_bundle", "verify_tls", "addressing_style")
+_USER_IN_URL: Final = re.compile(r"^([A-Za-z]+://)[^/]*@")
 
 
 class StorageOption(click.Option):
@@ -133,10 +137,18 @@ def options_for(said: Mapping[str, Any], s3: bool) -> StorageOptions:
     return StorageOptions(**said)
 
 
-def said_of_the_place(said: Mapping[str, object]) -> dict[str, object]:
-    """What was said about where the storage is and who asks, by option: every command needs it again."""
-    place = ("endpoint_url", "region", "profile", "ca_bundle", "addressing_style")
-    return {each.flag: said[each.field] for each in _OPTIONS if each.field in place and each.field in said}
+def said_of_the_place(said: Mapping[str, object]) -> list[str]:
+    """What was said about where the storage is and who asks, as words of a command line: every command needs it again.
+
+    No password that was in a URL is repeated; S3 has no use for one there.
+    """
+    words: list[str] = []
+    for each in _OPTIONS:
+        if each.field not in _OF_THE_PLACE or each.field not in said:
+            continue
+        value = str(said[each.field])
+        words += [each.flag] if each.value is not None else [each.flag, _USER_IN_URL.sub(r"\1", value)]
+    return words
 
 
 def without_s3(said: Mapping[str, object]) -> dict[str, object]:

@@ -27,73 +27,29 @@ from __future__ import annotations
 import random
 import time
 from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple, TypeAlias
 
-from tests.scheduling import MISSING, READS, Behaviour, Call, Kind, Program, Storages
+from chunkstore.format import names
+from tests.explored import KILLED, RUNNING, Ended, Explored, Failed, Judging, Verdict, no_verdict, said, short
+from tests.scheduling import MISSING, READS, Behaviour, Kind, Program, Storages
 
 State: TypeAlias = tuple[int, ...]
 """The storage, the faults so far, who moved last and pre-emptions (0 without a bound), and where each process is: at a node,
 or at its end (-1 - the number of how it ended)."""
 _FIRST = 4
-KILLED, RUNNING = "killed", "running"
+_NODE_BITS = 32
 _DEADLY = 0.05
-Judging: TypeAlias = Callable[[dict[str, bytes]], str]
-"""What is wrong with the content of a storage; nothing when all is well."""
 
 
-@dataclass(frozen=True)
-class Failed:
-    """A process ended in this error."""
+class _Move(NamedTuple):
+    """What a process does next: the storage and its node afterwards; the call, and whether its object is there."""
 
-    text: str
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a process ended: with an outcome, `Failed`, `KILLED` or `RUNNING`; how many calls it made, what it changed: (verb, name)."""
-
-    name: str
-    outcome: object
-    calls: int
-    changes: tuple[tuple[str, str], ...]
-
-
-Verdict: TypeAlias = Callable[[dict[str, bytes], Sequence[Ended]], str]
-"""What is wrong with a content, where these processes have ended, or run and take away what others were promised."""
-
-
-def no_verdict(content: dict[str, bytes], ended: Sequence[Ended]) -> str:
-    return ""
-
-
-@dataclass
-class Explored:
-    """What was explored. `complete`: nothing was left out for lack of time. `wrong` is empty when all is well."""
-
-    states: int = 0
-    steps: int = 0
-    interleavings: int = 0
-    contents: int = 0
-    executions: int = 0
-    seconds: float = 0.0
-    complete: bool = True
-    wrong: str = ""
-    trace: list[str] = field(default_factory=list)
-    schedule: list[int] = field(default_factory=list)
-    ends: set[int] = field(default_factory=set)
-    """Storages in which nobody could go on."""
-    levels: list[tuple[array[int], array[int]]] = field(default_factory=list)
-    """For each state of each level: the position of one before it in the level before, and who moved."""
-
-    def __str__(self) -> str:
-        count = f"{self.interleavings:,}" if self.interleavings < 10**9 else f"{float(self.interleavings):.1e}"
-        text = (
-            f"{count} interleavings{'' if self.complete else ' and more'}: {self.states:,} states, {self.steps:,} steps, "
-            f"{self.contents:,} contents of the storage, {self.executions:,} runs of real code, {self.seconds:.1f} s"
-        )
-        return "\n".join([text, *([f"WRONG: {self.wrong}", *self.trace] if self.wrong else [])])
+    storage: int
+    node: int
+    kind: Kind
+    call: int
+    there: bool
 
 
 class Exploration:
@@ -118,7 +74,13 @@ class Exploration:
         self._judged: dict[int, str] = {}
         self._concluded: dict[tuple[int, tuple[int, ...]], str] = {}
         self._ends: list[Ended] = []
+        self._number_of: dict[Ended, int] = {}
         self._end_of: dict[tuple[Behaviour, int, object], int] = {}
+        self._every = range(len(programs))
+        self._moves: list[dict[int, _Move]] = [{} for _ in programs]
+        self._meet: list[dict[int, bool]] = [{} for _ in programs]
+        """By process: whether it will ever do what matters to a call, from a node on, as far as was seen in this round."""
+        self._watched = any(program.takes_away for program in programs)
         self.start: State = (self.storages.first, 0, 0, 0, *[0] * len(programs))
 
     def go_on_alone(self, i: int, until: str = "") -> None:
@@ -129,8 +91,7 @@ class Exploration:
             assert call is not None
             if until and f"{call.verb} {call.name}".startswith(until):
                 return
-            storage, answer = self.storages.apply(self.start[0], self.storages.call(call))
-            self.start = self._after(self.start, i, storage, answer, quietly=True)
+            self.start = self._after(self.start, i, self._move(i, self.start[0], node), quietly=True)
         assert not until, f"{behaviour.program.name} never does that: {until}"
 
     # -- one step
@@ -139,44 +100,62 @@ class Exploration:
         """(who, state afterwards) of every call that is made next, and of every death (then `~who`)."""
         found: list[tuple[int, State]] = []
         waiting: list[tuple[int, State]] = []
-        for i, node in enumerate(state[_FIRST:]):
+        storage = state[0]
+        for i in self._every:
+            node = state[_FIRST + i]
             if node < 0:
                 continue
-            behaviour = self.behaviours[i]
-            number = behaviour.calls[node]
-            assert number is not None
-            storage, answer = self.storages.apply(state[0], number)
-            kind = self.storages.kinds[number]
-            if kind is Kind.QUIET and self._is_alone(state, i, number, answer):
-                return [(i, self._after(state, i, storage, answer, quietly=True)), *self._deaths(state)]
-            to = waiting if kind is Kind.PAUSE and not self._would_see_more(behaviour, node, storage) else found
-            to.append((i, self._after(state, i, storage, answer)))
+            move = self._moves[i].get(storage << _NODE_BITS | node) or self._move(i, storage, node)
+            if move.kind is Kind.QUIET and self._is_alone(state, i, move):
+                return [(i, self._after(state, i, move, quietly=True)), *self._deaths(state)]
+            (waiting if move.kind is Kind.PAUSE else found).append((i, self._after(state, i, move)))
         if self._bound is not None:
             found = [each for each in found if each[1][3] <= self._bound]
         return [*(found or waiting), *self._deaths(state)]
 
-    def _after(self, state: State, i: int, storage: int, answer: int, *, quietly: bool = False) -> State:
-        behaviour, at = self.behaviours[i], _FIRST + i
-        node = behaviour.after(state[at], answer, storage)
-        if behaviour.calls[node] is None:
-            node = self._end(behaviour, node, behaviour.outcomes[node])
+    def _move(self, i: int, storage: int, node: int) -> _Move:
+        """What process `i` does next, where the storage is so; learned once."""
+        behaviour = self.behaviours[i]
+        number = behaviour.calls[node]
+        assert number is not None
+        after, answer = self.storages.apply(storage, number)
+        following = behaviour.after(node, answer, after)
+        if behaviour.calls[following] is None:
+            following = self._end(behaviour, following, behaviour.outcomes[following])
+        kind = self.storages.kinds[number]
+        if kind is Kind.PAUSE and self._would_see_more(behaviour, node, storage):
+            kind = Kind.LOUD
+        there = self.storages.answers[answer][1] is not MISSING
+        move = self._moves[i][storage << _NODE_BITS | node] = _Move(after, following, kind, number, there)
+        return move
+
+    def _after(self, state: State, i: int, move: _Move, *, quietly: bool = False) -> State:
         _, faults, last, pre_emptions = state[:_FIRST]
         if self._bound is not None and not quietly:
             pre_emptions += last not in (0, i + 1) and self._can_go_on(state, last - 1)
             last = i + 1
-        return (storage, faults, last, pre_emptions, *state[_FIRST:at], node, *state[at + 1 :])
+        at = _FIRST + i
+        return (move.storage, faults, last, pre_emptions, *state[_FIRST:at], move.node, *state[at + 1 :])
 
     def _can_go_on(self, state: State, i: int) -> bool:
         node = state[_FIRST + i]
         call = None if node < 0 else self.behaviours[i].call(node)
         return call is not None and call.verb != "pause"
 
-    def _is_alone(self, state: State, i: int, number: int, answer: int) -> bool:
+    def _is_alone(self, state: State, i: int, move: _Move) -> bool:
         """Whether no other process will ever notice this call, or change its answer."""
-        conflicts = self.storages.conflicts(number, there=self.storages.answers[answer][1] is not MISSING)
-        return not any(
-            j != i and node >= 0 and self.behaviours[j].ahead[node] & conflicts for j, node in enumerate(state[_FIRST:])
-        )
+        call = move.call * 2 + move.there
+        for j in self._every:
+            node = state[_FIRST + j]
+            if j == i or node < 0:
+                continue
+            meets = self._meet[j].get(call << _NODE_BITS | node)
+            if meets is None:
+                conflicts = self.storages.conflicts(move.call, there=move.there)
+                meets = self._meet[j][call << _NODE_BITS | node] = bool(self.behaviours[j].ahead[node] & conflicts)
+            if meets:
+                return False
+        return True
 
     def _deaths(self, state: State) -> list[tuple[int, State]]:
         """Of everybody who has just written something, and has more to do."""
@@ -194,14 +173,17 @@ class Exploration:
         """Where a process is that ended so. What it got to see does not matter any more."""
         key = behaviour, node, outcome if outcome is KILLED or outcome is RUNNING else None
         if key not in self._end_of:
-            calls = [behaviour.call(each) for each, _ in behaviour.history(node)]
-            changes = tuple((c.verb, c.name) for c in calls if c and c.verb not in READS and c.verb != "pause")
+            calls = [call for each, _ in behaviour.history(node) if (call := behaviour.call(each))]
+            ids = {call.name for call in calls if call.verb == "put" and call.name.startswith(names.SESSIONS)}
+            taken = {call.name for call in calls if call.verb in ("put", "delete") and behaviour.program.takes_away}
             if isinstance(outcome, Exception):
                 outcome = Failed(f"{type(outcome).__name__}: {outcome}")
-            end = Ended(behaviour.program.name, outcome, len(calls), changes)
-            if end not in self._ends:
+            assert isinstance(outcome, Hashable)
+            end = Ended(behaviour.program.name, outcome, len(ids), frozenset(taken))
+            number = self._number_of.setdefault(end, len(self._ends))
+            if number == len(self._ends):
                 self._ends.append(end)
-            self._end_of[key] = -1 - self._ends.index(end)
+            self._end_of[key] = -1 - number
         return self._end_of[key]
 
     def _would_see_more(self, behaviour: Behaviour, node: int, storage: int) -> bool:
@@ -234,6 +216,8 @@ class Exploration:
             self._judged[storage] = self._judge(self.storages.view(storage))
         if self._judged[storage]:
             return self._judged[storage]
+        if not self._watched and min(state[_FIRST:]) >= 0:
+            return ""
         ends = self._concluding(state)
         if not ends:
             return ""
@@ -249,16 +233,17 @@ class Exploration:
         began = time.process_time()
         while True:
             known = self.executions
+            self._meet = [{key: meets for key, meets in every.items() if meets} for every in self._meet]
             done = self._explore_once(began + seconds)
             if done.wrong or not done.complete or self.executions == known:
                 done.contents, done.executions = len(self.storages), self.executions
                 done.seconds = time.process_time() - began
                 return done
 
-    def outcomes(self, name: str) -> set[object]:
+    def outcomes(self, name: str) -> set[str]:
         """How a program may end, as far as it was explored."""
         behaviour = next(each for each in self.behaviours if each.program.name == name)
-        return {str(outcome) if isinstance(outcome, Exception) else outcome for outcome in behaviour.outcomes.values()}
+        return set(map(str, behaviour.outcomes.values()))
 
     @property
     def executions(self) -> int:
@@ -286,6 +271,7 @@ class Exploration:
                 if not moves:
                     done.interleavings += paths
                     done.ends.add(state[0])
+                    done.endings.update(self._ends[-1 - node] for node in state[_FIRST:] if node < 0)
                 done.steps += len(moves)
                 for mover, after in moves:
                     if after in following:
@@ -322,31 +308,31 @@ class Exploration:
         assert call is not None
         assert number is not None
         answer = self.storages.answers[self.storages.apply(state[0], number)[1]][1]
-        return f"  {behaviour.program.name:10} {call.verb} {_short(call.name)}{_said(call, answer)}"
+        return f"  {behaviour.program.name:10} {call.verb} {short(call.name)}{said(call, answer)}"
 
     # -- one at random
 
-    def walk(self, dice: random.Random) -> tuple[str, list[int]]:
-        """Go on at random to the end: what is wrong, and who moved."""
+    def walks(self, dice: random.Random, number: int) -> Explored:
+        """So many, each at random to its end, or until something is wrong."""
+        done, began, seen = Explored(complete=False), time.process_time(), set[tuple[int, ...]]()
+        while done.interleavings < number and not done.wrong:
+            done.wrong, done.schedule, state = self.walk(dice)
+            done.interleavings += tuple(done.schedule) not in seen
+            seen.add(tuple(done.schedule))
+            done.steps += len(done.schedule)
+            done.ends.add(state[0])
+            done.endings.update(self._ends[-1 - node] for node in state[_FIRST:] if node < 0)
+        if done.wrong:
+            done.trace = self.tell(done.schedule)
+        done.contents, done.executions = len(self.storages), self.executions
+        done.seconds = time.process_time() - began
+        return done
+
+    def walk(self, dice: random.Random) -> tuple[str, list[int], State]:
+        """Go on at random to the end: what is wrong, who moved, and where it ended."""
         state, schedule = self.start, list[int]()
         while not (wrong := self.wrong(state)) and (moves := self.successors(state)):
             alive = [each for each in moves if each[0] >= 0]
             mover, state = dice.choice(moves if dice.random() < _DEADLY or not alive else alive)
             schedule.append(mover)
-        return wrong, schedule
-
-
-def _short(name: str) -> str:
-    """A name without most of its digits."""
-    head, _, tail = name.rpartition("/")
-    parts = [part[:8] if len(part) > 20 else part.lstrip("0") or "0" for part in tail.split("-")]
-    return f"{head.split('/')[0]}/{'-'.join(parts)}"
-
-
-def _said(call: Call, answer: object) -> str:
-    if call.verb == "list":
-        assert isinstance(answer, tuple)
-        return ": " + (" ".join(_short(name).split("/")[1] for name, _ in answer) or "nothing")
-    if call.verb == "put_if_absent":
-        return "" if answer else ": was there"
-    return ": missing" if answer == MISSING else ""
+        return wrong, schedule, state

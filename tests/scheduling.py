@@ -4,7 +4,7 @@ A process is a `Program`: a function of the storage that it is given, run inline
 and randomness of its own. So what it does next depends on nothing but the answers that it got so far. A `Behaviour` learns
 that by running it: known answers are given from a script, and when the script ends the run goes on alone to its end. Each
 step of a script is compared with what the program did before: a program that is not deterministic is an error here, not
-an interleaving that is missed. `tests.exploring` puts behaviours together; `tests.together` runs the programs at once.
+an interleaving that is missed. `tests.exploring` puts behaviours together.
 """
 
 from __future__ import annotations
@@ -252,15 +252,6 @@ class Behaviour:
             path.append(self._parents[node])
             node = self._parents[node][0]
         return path[::-1]
-
-    def follow(self, told: Iterable[tuple[Call, Answer]]) -> None:
-        """Compare calls and the answers to them with what is known; AssertionError for what is not."""
-        node = 0
-        for call, answer in told:
-            assert self.call(node) == call, f"{self.program.name} was never seen to do {call[:2]} there"
-            step = node, self.storages.answer(answer)
-            assert step in self._next, f"{self.program.name} was never told this after {call[:2]}: {answer!r}"
-            node = self._next[step]
 
     def call(self, node: int) -> Call | None:
         """What is asked there; None at an end."""

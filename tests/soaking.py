@@ -58,9 +58,27 @@ class Counts:
     prunes: int = 0
     killed_snapshots: int = 0
     killed_prunes: int = 0
+    fenced: int = 0
+    """Runs that prunes took for dead. Of this and what follows, only what prunes that were not killed said."""
+    forgotten: int = 0
+    deleted_packs: int = 0
+    deleted_bytes: int = 0
+    written_bytes: int = 0
+    restored: int = 0
+    """Snapshots that were compared with what they were made of, at the end."""
     beside_a_prune: int = 0
     """Snapshots that began and ended while one prune was under way."""
     longest_s: float = 0.0
+
+    def add_prune(self, said: dict[str, Any]) -> None:
+        """`said`: the JSON of `forget --prune`."""
+        self.prunes += 1
+        self.forgotten += len(said["forgotten"])
+        pruned = said["prune"]
+        self.fenced += pruned["fenced"]
+        self.deleted_packs += pruned["deleted"]["packs"]
+        self.deleted_bytes += pruned["deleted"]["bytes"]
+        self.written_bytes += pruned["written"]["bytes"]
 
 
 @dataclass
@@ -71,6 +89,7 @@ class Writer:
     machine: RemoteMachine
     tree: Path
     run: Run | None = None
+    rests_until: float = 0.0
     was: Tree = field(default_factory=dict)
     made: dict[str, Tree] = field(default_factory=dict)
     edits: int = 0
@@ -88,14 +107,21 @@ class Soak:
         recipient: str,
         writers: int = 8,
         seed: int = 1,
+        rest_s: float = 0.0,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """`gnupg`: a homedir with the private key of `recipient`. `tell` hears now and then how it goes."""
+        """`gnupg`: a homedir with the private key of `recipient`. `tell` hears now and then how it goes.
+
+        `rest_s`: so long does nobody do anything, on an average, after each run: who has to share the processor.
+        """
         self.counts = Counts()
         self._dice = random.Random(seed)
+        self._rest_s = rest_s
         self._tell = tell
         self._pruner = RemoteMachine(base / "pruner", gnupg, url, environment)
         self._prune: Run | None = None
+        self._prune_rests_until = 0.0
+        self._usual_s = {"snapshot": 2.0, "forget": 12.0}
         small = ("--chunker", "pyfastcdc:1K,4K,16K", "--pack-size", "1M")
         made = self._pruner.done("init", "--encrypt-to", recipient, "--json", *small).json
         self._writers = []
@@ -132,14 +158,14 @@ class Soak:
     def _look_at(self, writer: Writer, more: bool) -> None:
         run = writer.run
         if run is None:
-            if more:
+            if more and time.monotonic() >= writer.rests_until:
                 writer.edits += 1
                 edit_tree(writer.tree, self._dice.randrange(1 << 30) if writer.edits % 3 else 7 * writer.edits)
                 writer.was = describe(writer.tree)
                 arguments = ("snapshot", "--json", "--host", writer.name, writer.tree)
-                writer.run = self._started(writer.machine, 0.25, 4.0, *arguments)
+                writer.run = self._started(writer.machine, 0.25, *arguments)
         elif run.process.poll() is not None:
-            writer.run = None
+            writer.run, writer.rests_until = None, self._after_a_rest()
             self._take(writer, run)
         else:
             self._kill_in_time(run)
@@ -152,6 +178,7 @@ class Soak:
         assert run.process.returncode == 0, (writer.name, run.process.returncode, stderr)
         writer.made[json.loads(stdout)["snapshot"]["id"]] = writer.was
         self.counts.snapshots += 1
+        self._learn("snapshot", run)
         self.counts.longest_s = max(self.counts.longest_s, time.monotonic() - run.began)
         if self._prune is not None and self._prune.began < run.began:
             self.counts.beside_a_prune += 1
@@ -159,23 +186,35 @@ class Soak:
     def _look_at_prune(self, more: bool) -> None:
         run = self._prune
         if run is None:
-            if more:
+            if (
+                more and self.counts.snapshots and time.monotonic() >= self._prune_rests_until
+            ):  # it refuses to delete all
                 rules = ("forget", "--json", "--keep-last", KEPT, "--max-removed", "100%")
                 pruning = ("--prune", "--stale-after", _DEAD_AFTER, "--max-unused", "1%")
-                self._prune = self._started(self._pruner, 0.3, 12.0, *map(str, (*rules, *pruning)))
+                self._prune = self._started(self._pruner, 0.3, *map(str, (*rules, *pruning)))
         elif run.process.poll() is not None:
-            self._prune = None
-            _, stderr = run.process.communicate()
-            killed = run.process.returncode == -signal.SIGKILL
-            assert killed or run.process.returncode == 0, (run.process.returncode, stderr)
-            self.counts.killed_prunes += killed
-            self.counts.prunes += not killed
+            self._prune, self._prune_rests_until = None, self._after_a_rest()
+            stdout, stderr = run.process.communicate()
+            if run.process.returncode == -signal.SIGKILL:
+                self.counts.killed_prunes += 1
+                return
+            assert run.process.returncode == 0, (run.process.returncode, stderr)
+            self._learn("forget", run)
+            self.counts.add_prune(json.loads(stdout))
         else:
             self._kill_in_time(run)
 
-    def _started(self, machine: RemoteMachine, mortality: float, within_s: float, *arguments: str | Path) -> Run:
+    def _after_a_rest(self) -> float:
+        return time.monotonic() + self._dice.uniform(0, 2 * self._rest_s)
+
+    def _learn(self, command: str, run: Run) -> None:
+        """How long it usually takes, so that it is killed anywhere, however busy the machine is."""
+        self._usual_s[command] = 0.7 * self._usual_s[command] + 0.3 * (time.monotonic() - run.began)
+
+    def _started(self, machine: RemoteMachine, mortality: float, *arguments: str | Path) -> Run:
         now = time.monotonic()
-        dies = now + self._dice.uniform(0.3, within_s) if self._dice.random() < mortality else None
+        within_s = self._usual_s[str(arguments[0])]
+        dies = now + self._dice.uniform(0.2, 1.1) * within_s if self._dice.random() < mortality else None
         return Run(machine.start(*arguments), now, dies)
 
     def _kill_in_time(self, run: Run) -> None:
@@ -195,6 +234,7 @@ class Soak:
             wrong += [f"{writer.name}: snapshot {each} is gone" for each in newest if each not in there]
             for each in [made for made in writer.made if made in there][-(restored or len(there)) :]:
                 target = self._pruner.restore(each, self._pruner.root / "out")
+                self.counts.restored += 1
                 if describe(target) != writer.made[each]:
                     wrong.append(f"{writer.name}: snapshot {each} restores to something else")
                 shutil.rmtree(target)
@@ -211,7 +251,3 @@ class Soak:
         if checked.code != 0:
             wrong.append(f"check: {checked.text[:2000]} {checked.stderr}")
         return wrong
-
-
-def as_json(counts: Counts) -> dict[str, Any]:
-    return {name: getattr(counts, name) for name in Counts.__dataclass_fields__}

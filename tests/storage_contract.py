@@ -131,6 +131,14 @@ class StorageContract:
         assert world.storage.get("packs/ab/two") == data
         assert world.everything() == {"packs/ab/one": data, "packs/ab/two": data}
 
+    def test_an_object_of_64_mib(self, storage: Storage) -> None:
+        data = Random(64).randbytes(64 * MIB)
+        assert storage.put_if_absent("packs/ab/large", data) is True
+        assert storage.stat("packs/ab/large").size == 64 * MIB
+        assert storage.get("packs/ab/large", 20 * MIB - 1, 5 * MIB) == data[20 * MIB - 1 : 25 * MIB - 1]
+        assert storage.get("packs/ab/large", 63 * MIB) == data[63 * MIB :]
+        assert storage.get("packs/ab/large") == data
+
     @pytest.mark.parametrize(
         "data",
         [

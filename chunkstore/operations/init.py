@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from chunkstore.chunking import ChunkerParameters, make_chunker
 from chunkstore.errors import ChunkstoreError, Damaged, RepositoryExists, StorageError, UntrustedRepository
@@ -37,7 +38,8 @@ from chunkstore.repository.repository import (
     newest_config,
     read_repository_id,
 )
-from chunkstore.storage import Storage
+from chunkstore.storage import Storage, entries
+from chunkstore.tree.display import display_path
 
 Seal = Callable[[bytes], bytes]
 """Plaintext -> OpenPGP message for exactly the recipients."""
@@ -45,6 +47,8 @@ Unseal = Callable[[bytes], bytes]
 """OpenPGP message -> plaintext, with the user's private key."""
 Confirm = Callable[[RepositoryId], bool]
 """Whether this is the repository that is meant."""
+
+_LEFT_OVER = (names.KEYS, names.RECIPIENTS, "probe-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def init(
     The config is put last and decides: a broken run leaves no repository, and of two at once one wins. Raises
     `RepositoryExists` where one is, or where something else is.
     """
-    _refuse_what_is_there(storage)
+    require_vacant(storage)
     make_chunker(options.chunker, seed=1)  # an algorithm that is not installed is refused now, not in a year
     random_bytes = around.random_bytes
     reading_key = ReadingKey.generate(random_bytes)
@@ -97,16 +101,22 @@ def init(
     return repository
 
 
-def _refuse_what_is_there(storage: Storage) -> None:
+def require_vacant(storage: Storage) -> None:
+    """`RepositoryExists` where a repository is, or anything but what a broken `init` may have left.
+
+    Not only objects: somebody's photographs have names that no object can have, and are in no listing of objects.
+    """
     if highest(storage, names.CONFIG) is not None:
         raise RepositoryExists(
             f"there is a repository at {storage.location} already. Use it as it is; "
             "on a machine that is not its client yet run `chunkstore join`"
         )
-    mine = (names.KEYS, names.RECIPIENTS, "probe-")
-    strange = next((info.name for info in storage.list("") if not info.name.startswith(mine)), None)
+    # `config/` is empty, or the listing would have shown what is in it.
+    found = chain((info.name for info in storage.list("")), (each for each in entries(storage) if each != names.CONFIG))
+    strange = next((name for name in found if not name.startswith(_LEFT_OVER)), None)
     if strange is not None:
-        raise RepositoryExists(f"{storage.location} is not empty: it holds {strange}. Choose another place")
+        shown = display_path(strange.encode(errors="surrogateescape"))
+        raise RepositoryExists(f"{storage.location} is not empty: it holds {shown}. Choose another place")
 
 
 def probe_conditional_writes(storage: Storage, random_bytes: RandomBytes) -> bool:

@@ -16,6 +16,10 @@ from chunkstore.repository.repository import Repository, numbers
 from chunkstore.repository.sparse_frames import mark_sparse
 
 _ATTEMPTS = 5
+_GONE = (
+    "is missing, and the index needs it. Bring it back from a copy of the repository, or run `chunkstore repair index`, which "
+    "makes a new index from the packs"
+)
 _EMPTY = Generation(0, (), frozenset(), frozenset())
 
 
@@ -28,14 +32,15 @@ def sync_index(repository: Repository, index: LocalIndex, progress: Progress) ->
 
     An index object that is not authentic is reported and left out: what only it names counts as absent, so it is
     stored again. False when that is so for the highest generation: what it dropped may then be in the local index, so
-    a writer must not rely on anything. A generation lower than one seen before raises `UntrustedRepository`.
+    a writer must not rely on anything. A generation lower than one seen before raises `UntrustedRepository`, an index object
+    that is needed and gone for good `Damaged`.
     """
     for left in range(_ATTEMPTS, -1, -1):
         try:
             return _sync_once(repository, index, progress)
-        except ObjectMissing:  # a compaction went on between the listing and the reading
+        except ObjectMissing as e:  # a compaction went on between the listing and the reading
             if not left:
-                raise
+                raise Damaged(_GONE, e.object_name) from e
         except _ChangedMeanwhile:
             if not left:
                 raise Damaged("the index changes faster than it can be read", names.GENERATIONS) from None

@@ -31,6 +31,7 @@ from chunkstore.repository.local_index import LocalIndex
 from chunkstore.repository.repository import Repository, Surroundings
 
 BEAT_EVERY_NS = 60 * 10**9
+_LOOKS = 5
 Signing = Callable[[bytes], bytes]
 """Makes a detached OpenPGP signature."""
 
@@ -115,7 +116,7 @@ class WriteSession:
         with contextlib.ExitStack() as undo:
             undo.callback(following.give_up)
             following._put()
-            if any(True for _ in open_plans(self._repository, self._progress)):
+            if _any_open_plan(self._repository, self._progress):
                 return None
             undo.pop_all()
         return following
@@ -137,7 +138,25 @@ class WriteSession:
 
 
 def list_condemned(repository: Repository, progress: Progress) -> Condemned:
-    """What the plans that are not carried out yet condemn (I-4)."""
+    """What the plans that are not carried out yet condemn (I-4).
+
+    A plan or its mark that is gone though it was listed was cleared away by a later prune: then only a new listing counts.
+    """
+    for _ in range(_LOOKS):
+        with contextlib.suppress(ObjectMissing):
+            return _list_once(repository, progress)
+    progress.warn("prune plans are listed that are not there, so nothing that is stored is relied on")
+    return Condemned(frozenset(), everything=True, plan_open=True)
+
+
+def _any_open_plan(repository: Repository, progress: Progress) -> bool:
+    try:
+        return any(True for _ in open_plans(repository, progress))
+    except ObjectMissing:  # a prune clears away what older ones left
+        return True
+
+
+def _list_once(repository: Repository, progress: Progress) -> Condemned:
     packs: set[PackId] = set()
     everything = plan_open = False
     for number in open_plans(repository, progress):
@@ -145,14 +164,14 @@ def list_condemned(repository: Repository, progress: Progress) -> Condemned:
         try:
             _, body = repository.read(names.plan(number), ObjectKind.PLAN)
             packs |= decode_plan(body, number).condemned
-        except (Damaged, UnsupportedFormat, ObjectMissing) as e:
+        except (Damaged, UnsupportedFormat) as e:
             progress.warn(f"prune plan can not be read, so nothing that is stored is relied on: {e}")
             everything = True
     return Condemned(frozenset(packs), everything, plan_open)
 
 
 def open_plans(repository: Repository, progress: Progress) -> Iterator[int]:
-    """Numbers of the plans that are listed now and not marked as carried out."""
+    """Numbers of the plans that are listed now and not marked as carried out. `ObjectMissing`: a mark went meanwhile."""
     listed = {info.name for info in repository.storage.list(names.PLANS)}
     for name in sorted(listed):
         number = names.number(name, names.PLANS)

@@ -8,7 +8,7 @@ begins with a small range that is paid for afterwards, so that small objects do 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from chunkstore.errors import Interrupted
@@ -21,6 +21,7 @@ from chunkstore.storage.protocol import (
     check_range,
     connections,
     delete_many,
+    entries,
     extend_retention,
     locked_until,
     may_lock,
@@ -137,6 +138,10 @@ class LimitedStorage:
     def delete_many(self, names: Iterable[str]) -> None:
         """See `DeletesMany`."""
         delete_many(self._inner, names)
+
+    def entries(self) -> Sequence[str]:
+        """See `ShowsEntries`."""
+        return entries(self._inner)
 
     def extend_retention(self, name: str, until: float) -> bool:
         """See `LocksObjects`."""

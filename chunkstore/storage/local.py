@@ -12,10 +12,12 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Final
 
 from chunkstore.errors import ObjectMissing, StorageFull, StorageUnreachable
-from chunkstore.storage.protocol import Buffer, ObjectInfo, check_name, check_prefix, check_range, is_name
+from chunkstore.storage.local_files import file_status, opened, read
+from chunkstore.storage.protocol import MOST_ENTRIES, Buffer, ObjectInfo, check_name, check_prefix, check_range, is_name
 from chunkstore.storage.publishing import (
     NotSupported,
     Target,
@@ -32,9 +34,6 @@ from chunkstore.storage.publishing import (
 WAYS: Final[tuple[Way, ...]] = (by_unnamed_file, by_link, by_rename)
 
 _TEMPORARY: Final = ".tmp"
-
-# macOS refuses to read 2 GiB at once, Linux cuts it short.
-_READ_LIMIT: Final = 1 << 30
 
 
 class LocalStorage:
@@ -100,10 +99,10 @@ class LocalStorage:
         check_name(name)
         check_range(offset, length)
         path = self._path(name)
-        with _explained(path), self._expected(name), _opened(path) as descriptor:
+        with _explained(path), self._expected(name), opened(path) as descriptor:
             # The file's size bounds what is allocated, whatever length was asked for.
-            available = max(0, _file_status(descriptor).st_size - offset)
-            return _read(descriptor, offset, available if length is None else min(length, available))
+            available = max(0, file_status(descriptor).st_size - offset)
+            return read(descriptor, offset, available if length is None else min(length, available))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See `Storage.list`. In memory are the names of one directory a level; sizes are looked up when due."""
@@ -113,7 +112,7 @@ class LocalStorage:
     def stat(self, name: str) -> ObjectInfo:
         check_name(name)
         with _explained(self._path(name)), self._expected(name):
-            status = _file_status(self._path(name))
+            status = file_status(self._path(name))
             return ObjectInfo(name, status.st_size, status.st_mtime)
 
     def delete(self, name: str) -> None:
@@ -130,6 +129,17 @@ class LocalStorage:
             # for what somebody else has just deleted, too.
             with suppress(FileNotFoundError, NotADirectoryError):
                 self._flush(os.path.dirname(path))
+
+    def entries(self) -> Sequence[str]:
+        """See `ShowsEntries`."""
+        with _explained(self._root):
+            try:
+                with os.scandir(self._root) as found:
+                    shown = (f"{each.name}/" if each.is_dir(follow_symlinks=False) else each.name for each in found)
+                    return [*islice((name for name in shown if name != f"{_TEMPORARY}/"), MOST_ENTRIES)]
+            except (FileNotFoundError, NotADirectoryError):
+                self._require_root()
+                return ()
 
     def _path(self, name: str) -> str:
         return os.path.join(self._root, name)
@@ -160,7 +170,7 @@ class LocalStorage:
         parent, leaf = os.path.split(self._path(name))
         if parent not in self._known_directories or not os.path.isdir(parent):
             self._make_directories(name.split("/")[:-1])
-        with _opened(parent) as directory:
+        with opened(parent) as directory:
             yield Target(directory, leaf, os.path.join(self._root, _TEMPORARY), self._durable)
 
     def _make_directories(self, segments: Sequence[str]) -> None:
@@ -211,7 +221,7 @@ class LocalStorage:
                 continue
             with _explained(self._path(name)):
                 try:
-                    status = _file_status(self._path(name))
+                    status = file_status(self._path(name))
                 except (FileNotFoundError, IsADirectoryError):
                     continue  # deleted meanwhile, or not ours
             yield ObjectInfo(name, status.st_size, status.st_mtime)
@@ -237,7 +247,7 @@ class LocalStorage:
     def _flush(self, path: str) -> None:
         """Flush a directory, given its path."""
         if self._durable:
-            with _opened(path) as directory:
+            with opened(path) as directory:
                 self._flush_directory(directory)
 
     def _flush_directory(self, directory: int) -> None:
@@ -266,34 +276,3 @@ def _explained(path: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull(f"{path}: {reason}; make room there, then run again") from error
         raise StorageUnreachable(f"{path}: {reason}") from error
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[int]:
-    """A descriptor to read a file or a directory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _file_status(file: str | int) -> os.stat_result:
-    """What the system says of a regular file, by path or descriptor; IsADirectoryError for all that is no object."""
-    status = os.stat(file)
-    if not stat.S_ISREG(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    return status
-
-
-def _read(descriptor: int, offset: int, length: int) -> bytes:
-    """At most `length` bytes from `offset` on; fewer only where the file ends."""
-    pieces = []
-    while length > 0:
-        piece = os.pread(descriptor, min(length, _READ_LIMIT), offset)
-        if not piece:
-            break
-        pieces.append(piece)
-        offset += len(piece)
-        length -= len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -39,6 +39,7 @@ _S3_ALONE: Final = (
     "addressing_style",
     "storage_class",
     "retention_days",
+    "lock_mode",
 )
 
 

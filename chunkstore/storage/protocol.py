@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias, runtime_checkable
 
@@ -102,6 +102,26 @@ def delete_many(storage: Storage, names: Iterable[str]) -> None:
         return
     for name in names:
         storage.delete(name)
+
+
+@runtime_checkable
+class ShowsEntries(Protocol):
+    """A storage in a place that may hold what is no object, and is in no listing."""
+
+    def entries(self) -> Sequence[str]:
+        """The names of what is in the place, whoever put it there; at most `MOST_ENTRIES`, and nothing where it is missing.
+
+        Where there are directories, only what is at the top, theirs with a slash at the end, but not that of the storage
+        itself. Names are anybody's: they have surrogates for bytes that are no UTF-8.
+        """
+
+
+MOST_ENTRIES: Final = 1000
+
+
+def entries(storage: Storage) -> Sequence[str]:
+    """See `ShowsEntries`; nothing where the storage holds objects alone."""
+    return storage.entries() if isinstance(storage, ShowsEntries) else ()
 
 
 @runtime_checkable

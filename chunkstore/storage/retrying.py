@@ -7,7 +7,7 @@ of a call; a call that is under way then is let to its end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from chunkstore.errors import Interrupted, ObjectMissing, StorageUnreachable
@@ -19,6 +19,7 @@ from chunkstore.storage.protocol import (
     check_prefix,
     connections,
     delete_many,
+    entries,
     extend_retention,
     locked_until,
     may_lock,
@@ -87,6 +88,10 @@ class RetryingStorage:
         """See `DeletesMany`."""
         every = tuple(names)
         self._retried(lambda: delete_many(self._inner, every))
+
+    def entries(self) -> Sequence[str]:
+        """See `ShowsEntries`."""
+        return self._retried(lambda: entries(self._inner))
 
     def extend_retention(self, name: str, until: float) -> bool:
         """See `LocksObjects`."""

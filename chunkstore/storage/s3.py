@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
-from chunkstore.errors import InvalidArgument, ObjectMissing, StorageUnreachable
+from chunkstore.errors import ObjectMissing, StorageUnreachable
+from chunkstore.storage import s3_locks
 from chunkstore.storage.options import CONNECTIONS, StorageOptions, Waiting
 from chunkstore.storage.protocol import Buffer, ObjectInfo, Storage, check_name, check_prefix, check_range, is_name
 from chunkstore.storage.retrying import RetryingStorage
 from chunkstore.storage.s3_client import make_client
 from chunkstore.storage.s3_errors import Request, code_of, explained, host, no_s3_server, status_of, was_retried
 from chunkstore.storage.s3_listing import in_order, seconds
-from chunkstore.storage.s3_locks import DEFAULT_MODE, Lock, Locks, has_locks, is_locked_at, read_lock, write_lock
 from chunkstore.storage.s3_placement import is_cold, is_locked
 from chunkstore.storage.s3_reading import Body, read_body
 from chunkstore.storage.s3_sending import Upload
@@ -41,15 +41,10 @@ def open(place: S3Place, options: StorageOptions, waiting: Waiting) -> Storage:
     """The storage in a bucket, which tries again what fails for a moment. Nothing is sent yet."""
     location = f"s3://{place.bucket}/{place.prefix}".rstrip("/")
     client = make_client(location, options)
-    locks = None
-    if options.retention_days is not None:
-        if waiting.now is None:
-            raise InvalidArgument("a storage with a retention has to be told the date")
-        locks = Locks(options.retention_days, waiting.now, options.lock_mode)
+    cold, locks = options.storage_class, s3_locks.locks_for(options, waiting)
     storage = S3Storage(
-        client, place.bucket, place.prefix,
-        storage_class=options.storage_class, locks=locks, connections=options.connections,
-    )  # fmt: skip
+        client, place.bucket, place.prefix, storage_class=cold, locks=locks, connections=options.connections
+    )
     return RetryingStorage(storage, options.retry_deadline, waiting)
 
 
@@ -67,7 +62,7 @@ class S3Storage:
         prefix: str,
         *,
         storage_class: str | None = None,
-        locks: Locks | None = None,
+        locks: s3_locks.Locks | None = None,
         connections: int = CONNECTIONS,
     ) -> None:
         self._client = client
@@ -241,6 +236,14 @@ class S3Storage:
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
+    def entries(self) -> Sequence[str]:
+        """See `ShowsEntries`. Not by a delimiter: some servers show directories for a while in which nothing is any more."""
+        with explained(self._request("s3:ListBucket")):
+            page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix)
+        self._expect("Name" in page)
+        keys = (str(each["Key"]) for each in page.get("Contents", ()))
+        return [key[len(self._prefix) :] for key in keys if not key.endswith("/")]  # made by web pages, for directories
+
     # -- locks
 
     def extend_retention(self, name: str, until: float) -> bool:
@@ -251,32 +254,28 @@ class S3Storage:
         """
         check_name(name)
         with explained(self._request("s3:GetObjectRetention", name)):
-            lock = read_lock(self._client, self._bucket, self._key(name))
+            lock = s3_locks.read_lock(self._client, self._bucket, self._key(name))
         if lock is not None and lock.until >= until:
             return False
-        mode = lock.mode if lock else self._locks.mode if self._locks else DEFAULT_MODE
+        mode = lock.mode if lock else self._locks.mode if self._locks else s3_locks.DEFAULT_MODE
         with explained(self._request("s3:PutObjectRetention", name)):
-            write_lock(self._client, self._bucket, self._key(name), Lock(mode, until))
+            s3_locks.write_lock(self._client, self._bucket, self._key(name), s3_locks.Lock(mode, until))
         return True
 
     def locked_until(self, name: str) -> float | None:
         """See `LocksObjects`."""
         check_name(name)
         with explained(self._request("s3:GetObjectRetention", name)):
-            lock = read_lock(self._client, self._bucket, self._key(name))
+            lock = s3_locks.read_lock(self._client, self._bucket, self._key(name))
         return lock.until if lock else None
 
     def may_lock(self) -> bool:
-        """See `LocksObjects`: whether the bucket was made for locks."""
-        return has_locks(self._client, self._bucket)
+        """See `LocksObjects`."""
+        return s3_locks.has_locks(self._client, self._bucket)
 
     def _check_lock(self, name: str) -> None:
         """Once a run: some servers take the request for a lock, and keep none. Who may not look must believe."""
-        if not is_locked_at(self._client, self._bucket, self._key(name)):
-            raise StorageUnreachable(
-                f"{self.location}: {name} was stored, but is not locked: this server has no object lock. "
-                "Leave the retention out, or use another bucket"
-            )
+        s3_locks.require_lock(self._client, self._bucket, self._key(name), f"{self.location}: {name}")
         self._locks_work = True
 
     # -- small things
@@ -294,7 +293,7 @@ class S3Storage:
 
     def _right_to_put(self, name: str) -> str:
         locked = self._locks is not None and is_locked(name)
-        return "s3:PutObject and s3:PutObjectRetention" if locked else "s3:PutObject"
+        return "s3:PutObject or s3:PutObjectRetention" if locked else "s3:PutObject"
 
 
 class _BeyondTheEnd(Exception):

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from chunkstore.storage.options import LOCK_MODES
+from chunkstore.errors import InvalidArgument, StorageUnreachable
+from chunkstore.storage.options import LOCK_MODES, StorageOptions, Waiting
 from chunkstore.storage.s3_errors import code_of, status_of
 
 DEFAULT_MODE: Final = LOCK_MODES[0]
@@ -40,6 +41,15 @@ class Locks:
             "ObjectLockMode": self.mode,
             "ObjectLockRetainUntilDate": datetime.fromtimestamp(self.now() + self.days * _DAY_S, UTC),
         }
+
+
+def locks_for(options: StorageOptions, waiting: Waiting) -> Locks | None:
+    """What the options say; None without a retention."""
+    if options.retention_days is None:
+        return None
+    if waiting.now is None:
+        raise InvalidArgument("a storage with a retention has to be told the date")
+    return Locks(options.retention_days, waiting.now, options.lock_mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +82,22 @@ def has_locks(client: Any, bucket: str) -> bool:
     return bool(answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
 
 
-def is_locked_at(client: Any, bucket: str, key: str) -> bool:
-    """Whether an object that was just put with a lock has one; True as well where we may not ask. Errors of botocore.
+def require_lock(client: Any, bucket: str, key: str, what: str) -> None:
+    """StorageUnreachable unless an object that was just put with a lock has one. Who may not ask must believe.
 
-    HEAD does not tell: there are servers that know no locks, and show what they were sent.
+    HEAD does not tell: there are servers that know no locks, and show what they were sent. Errors of botocore.
     """
     try:
-        return read_lock(client, bucket, key) is not None
+        locked = read_lock(client, bucket, key) is not None
     except ClientError as error:
-        if status_of(error) in (403, 500):
-            return status_of(error) == 403
-        raise
+        if status_of(error) not in (403, 500):
+            raise
+        locked = status_of(error) == 403
+    if not locked:
+        raise StorageUnreachable(
+            f"{what} was stored, but is not locked: this server has no object lock. "
+            "Leave the retention out, or use another bucket"
+        )
 
 
 def write_lock(client: Any, bucket: str, key: str, lock: Lock) -> None:

@@ -14,7 +14,15 @@ from urllib.parse import unquote
 
 from chunkstore.errors import InvalidArgument, ObjectMissing, StorageError, StorageFull, StorageUnreachable
 from chunkstore.storage.options import StorageOptions, Waiting
-from chunkstore.storage.protocol import Buffer, ObjectInfo, Storage, check_name, check_prefix, check_range
+from chunkstore.storage.protocol import (
+    MOST_ENTRIES,
+    Buffer,
+    ObjectInfo,
+    Storage,
+    check_name,
+    check_prefix,
+    check_range,
+)
 from chunkstore.storage.retrying import RetryingStorage
 from chunkstore.storage.sftp_listing import SftpListing
 from chunkstore.storage.sftp_packets import Garbled, Kind, Refused, Status, string
@@ -137,6 +145,10 @@ class SftpStorage:
             if not attributes.is_file:
                 raise NotAFile
             return ObjectInfo(name, attributes.size or 0, attributes.modified)
+
+    def entries(self) -> Sequence[str]:
+        """See `ShowsEntries`."""
+        return [name for name in self._listing.entries() if name != f"{_TEMPORARY}/"][:MOST_ENTRIES]
 
     def delete(self, name: str) -> None:
         self.delete_many((name,))

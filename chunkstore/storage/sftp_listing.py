@@ -31,6 +31,17 @@ class SftpListing:
         directory = prefix[: prefix.rfind("/") + 1]
         yield from self._in_order(self._listed([directory], prefix)[directory], prefix)
 
+    def entries(self) -> Iterator[str]:
+        """What is in the root, by any name; directories with a slash at their end."""
+        with self._session(self._root.path) as session:
+            (found,) = list_directories(session, [self._root.path])
+            if not found:
+                self._root.require(session)
+        for entry in found:
+            if entry.name not in (b".", b".."):
+                name = entry.name.decode(errors="surrogateescape")
+                yield f"{name}/" if entry.attributes.is_directory else name
+
     def _in_order(self, infos: Sequence[ObjectInfo], prefix: str) -> Iterator[ObjectInfo]:
         """Objects as they are, and in place of each directory what is in it."""
         directories = (info.name for info in infos if info.name.endswith("/"))

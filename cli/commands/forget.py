@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from chunkstore.errors import ChunkstoreError
 from chunkstore.operations.forget.forgetting import forget
 from chunkstore.operations.forget.found import Found, find_all
 from chunkstore.operations.forget.plan import ForgetPlan, Limits, plan_by_names, plan_by_rules
@@ -15,12 +16,11 @@ from chunkstore.operations.forget.policy import Policy
 from chunkstore.operations.prune.values import PruneOptions
 from chunkstore.operations.snapshot_choice import SnapshotFilter, pick
 from chunkstore.repository.repository import Repository, Surroundings
-from chunkstore.units import format_count
 
 from ..environment import Stop, repository, surroundings
-from ..failures import DONE, FAILED, say
+from ..failures import DONE, FAILED, exit_code, explain, say
 from ..forget_options import limit_options, rule_options
-from ..forget_output import NOTHING, as_json, dates_not_believed, summary, write_plan
+from ..forget_output import NOTHING, as_json, doubts, summary, write_plan
 from ..options import common_options, settings
 from ..output import write_json
 from ..progress_view import progress
@@ -73,13 +73,15 @@ def command(
         done = NOTHING if dry_run or plan.refused else forget(opened, found, plan.going, around)
     _warn(plan, done.left)
     if not settings().quiet and not settings().json:
-        click.echo(summary(plan, None if dry_run or plan.refused else done))
-    code, pruned = FAILED if plan.refused or (which and plan.staying + len(done.left)) else DONE, None
+        more = " `chunkstore prune` frees the space." if done.gone and not then_prune else ""
+        click.echo(summary(plan, None if dry_run or plan.refused else done) + more)
+    code = FAILED if plan.refused or (which and plan.staying + len(done.left)) else DONE
+    then: dict[str, Any] = {"prune": None, "prune_error": None}
     if then_prune and not dry_run and not plan.refused:
-        end, pruned = _prune(opened, pruning, around)
+        end, then = _prune(opened, pruning, around)
         code = code or end
     if settings().json:
-        write_json({**as_json(plan, done, dry_run), "prune": pruned})
+        write_json({**as_json(plan, done, dry_run), **then})
     return code
 
 
@@ -112,12 +114,8 @@ def _plan(
 
 def _warn(plan: ForgetPlan, left: Sequence[tuple[str, str]]) -> None:
     """What a person should know, on stderr."""
-    if count := dates_not_believed(plan):
-        say(
-            f"{format_count(count)} of the snapshots stay because their dates and the storage's differ by more than a day: "
-            "the repository was copied, a clock was wrong, or somebody forged them. Look at them; if they are as they must be, "
-            "--believe-times TIME counts those that the storage has from before TIME"
-        )
+    for text in doubts(plan):
+        say(text)
     for snapshot_id, why in left:
         say(f"{snapshot_id[:8]} stays: {why}")
     for reason in plan.refused:
@@ -125,13 +123,17 @@ def _warn(plan: ForgetPlan, left: Sequence[tuple[str, str]]) -> None:
 
 
 def _prune(opened: Repository, pruning: PruneOptions, around: Surroundings) -> tuple[int, dict[str, Any]]:
-    """What `chunkstore prune` does: the exit code, and its fields for JSON."""
+    """What `chunkstore prune` does: the exit code, and fields for JSON. What was forgotten is told, whatever becomes of it."""
     from ..prune_output import result_json, show_result, unfinished  # not everybody prunes
     from .prune import run
 
-    done = run(opened, pruning, around)
+    try:
+        done = run(opened, pruning, around)
+    except (ChunkstoreError, OSError) as e:
+        explain(e)
+        return exit_code(e), {"prune": None, "prune_error": str(e)}
     if not settings().quiet and not settings().json:
         show_result(done)
     if not done.finished:
         say(unfinished(done))
-    return DONE if done.finished and not done.damaged else FAILED, result_json(done)
+    return DONE if done.finished and not done.damaged else FAILED, {"prune": result_json(done), "prune_error": None}

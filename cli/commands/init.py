@@ -9,15 +9,11 @@ import tempfile
 import click
 
 from chunkstore.chunking import make_chunker, parse_chunker
-from chunkstore.errors import RepositoryExists, StorageUnreachable
-from chunkstore.format import names
 from chunkstore.format.config import DEFAULT_PACK_SIZE, RecipientEntry
 from chunkstore.ids import fingerprint_text
 from chunkstore.keys import gpg
-from chunkstore.operations.init import InitOptions, init
-from chunkstore.repository.repository import Repository, highest
-from chunkstore.storage import Storage
-from chunkstore.tree.display import display_path
+from chunkstore.operations.init import InitOptions, init, require_vacant
+from chunkstore.repository.repository import Repository
 from chunkstore.units import parse_size
 
 from ..environment import interactive, keyring, storage, surroundings
@@ -72,7 +68,7 @@ def command(encrypt_to: tuple[str, ...], generate_key: str | None, chunker: str,
             'or have one made with --generate-key "Your Name <you@example.org>".'
         )
     place, around, ring = storage(), surroundings(), keyring()
-    _require_vacant(place)  # before a key is made for nothing
+    require_vacant(place)  # before a key is made for nothing
     recipients = [ring.resolve_recipient(each) for each in encrypt_to]
     if generate_key:
         recipients.append(ring.generate_key(generate_key, interactive=interactive()))
@@ -95,34 +91,6 @@ def _options(chunker: str, pack_size: str | None) -> InitOptions:
     parameters = parse_chunker(chunker)
     make_chunker(parameters, seed=1)  # its library may be missing
     return InitOptions(parameters, pack_size=size)
-
-
-def _require_vacant(place: Storage) -> None:
-    """Refuse a place that is in use: also by files whose names no object can have, which a listing does not show."""
-    if highest(place, names.CONFIG) is not None:
-        raise RepositoryExists(
-            f"there is a repository at {place.location} already. Use it as it is; "
-            "on a machine that is not its client yet run `chunkstore join`"
-        )
-    if not os.path.isabs(place.location):
-        return
-    try:
-        with os.scandir(place.location) as entries:
-            strange = next((entry.name for entry in entries if not _is_left_over(entry)), None)
-    except FileNotFoundError:
-        return
-    except OSError as e:
-        raise StorageUnreachable(f"{place.location}: {e.strerror}") from e
-    if strange is not None:
-        shown = display_path(os.fsencode(strange))
-        raise RepositoryExists(f"{place.location} is not empty: it holds {shown}. Choose another place")
-
-
-def _is_left_over(entry: os.DirEntry[str]) -> bool:
-    """Whether a broken init may have left this."""
-    if entry.is_dir(follow_symlinks=False):
-        return entry.name in ("keys", "recipients", ".tmp") or (entry.name == "config" and not os.listdir(entry.path))
-    return entry.name.startswith("probe-")
 
 
 def _report(repository: Repository, generated: str | None) -> None:
@@ -156,8 +124,8 @@ def _report(repository: Repository, generated: str | None) -> None:
 
 def _where(location: str) -> str:
     """The options without which the next command would not come to the same place."""
-    said = {
-        "-r": None if os.environ.get("CHUNKSTORE_REPOSITORY") else location,
-        **said_of_the_place(settings().storage),
-    }
-    return "".join(f" {flag} {shlex.quote(str(value))}" for flag, value in said.items() if value is not None)
+    said = settings()
+    # As it was said: a name from ~/.ssh/config has more to it than the host behind it. A path holds everywhere.
+    place = location if os.path.isabs(location) else said.repository
+    words = ["-r", place] if said.repository and place else []
+    return "".join(f" {shlex.quote(word)}" for word in [*words, *said_of_the_place(said.storage)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import click
 
@@ -39,16 +40,18 @@ def command(pruning: PruneOptions, dry_run: bool, explain: bool, no_delete: bool
     around = environment.surroundings(environment.Stop())
     repository = environment.repository("prune", around)
     pruning = replace(pruning, delete=not no_delete)
+    first: dict[str, Any] = {}
     if dry_run or explain:
         with progress() as view:
             found = examine(repository, pruning, around, view)
+        first = findings_json(found)
         if dry_run and settings().json:
-            write_json(findings_json(found))
+            write_json(first)
         elif not settings().json:
             show_findings(found)
         if dry_run:
             return DONE
-    return tell(run(repository, pruning, around))
+    return _tell(run(repository, pruning, around), {"found": first} if explain else {})
 
 
 def run(repository: Repository, pruning: PruneOptions, around: Surroundings) -> PruneResult:
@@ -61,10 +64,10 @@ def run(repository: Repository, pruning: PruneOptions, around: Surroundings) -> 
         return prune(repository, pruning, around, view, time.sleep)
 
 
-def tell(done: PruneResult) -> int:
-    """Write the result; returns the exit code."""
+def _tell(done: PruneResult, more: dict[str, Any]) -> int:
+    """Write the result, for machines with `more`; returns the exit code."""
     if settings().json:
-        write_json(result_json(done))
+        write_json({**result_json(done), **more})
     elif not settings().quiet:
         show_result(done)
     if not done.finished:

@@ -112,6 +112,12 @@ def test_the_next_copy_has_nothing_to_do_and_needs_no_key(world: World, owners: 
     assert without_keys.done("copy", "--from", world.source).text == "Snapshots: 2 there already.\n"
 
 
+def test_what_is_stored_is_compressed_as_asked(world: World, owners: Owners) -> None:
+    first = world.as_owner(owners.first)
+    first.done("copy", "--from", world.source, "--compression", "off")
+    assert first.done("stats", "--json").json["totals"]["compression"] <= 1
+
+
 def test_json_has_the_fields_that_are_documented(world: World, owners: Owners) -> None:
     said = world.as_owner(owners.first).done("copy", "--from", world.source, "--json").json
     assert set(said) == set(json_fields("copy"))

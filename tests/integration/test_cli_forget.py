@@ -41,6 +41,14 @@ def age(machine: Machine, snapshot: str, days: float) -> None:
     os.utime(path, (then, then))
 
 
+def spoil(machine: Machine, name: str) -> None:
+    """Change a byte of an object."""
+    path = machine.repository / name
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+
+
 def test_a_rule_with_its_table(machine: Machine, small: Path, keys: Keys) -> None:
     ids = take(machine, small, 4)
     machine.done("tag", ids[0], "--pin")
@@ -152,6 +160,7 @@ def test_what_shrinks_too_much_is_refused_and_told_how_to_go_on(machine: Machine
         assert refused.code == FAILED
         assert "--max-removed 5" in refused.stderr
         assert refused.stdout
+        assert "--json" in options or refused.text.endswith("Refused: 5 snapshots would go, 1 stays.\n")
     assert machine.run("forget", "--json", "--keep-last", "1").json["refused"]
     assert there(machine) == ids
     machine.done("forget", "--keep-last", "1", "--max-removed", "5")
@@ -179,7 +188,7 @@ def test_dates_that_the_storage_does_not_confirm(machine: Machine, small: Path) 
         age(machine, each, 400)
     said = machine.run("forget", "--keep-last", "1")
     assert said.code == 0
-    assert said.text.count("its date can not be believed") == 2
+    assert said.text.count("its date is not believed") == 2
     assert "--believe-times" in said.stderr
     assert there(machine) == ids
     # As if the repository had been copied: all is stored later than it says.
@@ -193,10 +202,7 @@ def test_what_can_not_be_read_stops_rules_and_not_names(machine: Machine, small:
     machine.done("tag", ids[0], "--pin")
     (name,) = machine.names("amendments/")
     machine.forget_cache()
-    path = machine.repository / name
-    data = bytearray(path.read_bytes())
-    data[-100] ^= 1
-    path.write_bytes(data)
+    spoil(machine, name)
     refused = machine.run("forget", "--keep-last", "3")
     assert refused.code == FAILED
     assert name in refused.stderr
@@ -235,9 +241,24 @@ def test_prune_does_both(machine: Machine, small: Path) -> None:
     before = machine.names("packs/")
     done = machine.done("forget", "--json", "--prune", "--keep-last", "1").json
     assert len(done["forgotten"]) == 3
-    assert done["prune"]["finished"] is True
+    assert (done["prune"]["finished"], done["prune_error"]) == (True, None)
     assert before - machine.names("packs/")
     assert there(machine) == [last]
+
+
+def test_what_was_forgotten_is_told_when_the_prune_refuses(machine: Machine, small: Path) -> None:
+    ids = take(machine, small, 4)
+    machine.done("forget", "--prune", "--max-unused", "0", ids[0])
+    spoil(machine, "prunes/0000000000000001.done")
+    result = machine.run("forget", "--json", "--prune", ids[1])
+    assert result.code == FAILED
+    assert result.json["forgotten"] == [ids[1]]
+    assert result.json["prune"] is None
+    assert "repair exclude" in result.json["prune_error"]
+    assert result.json["prune_error"] in result.stderr
+    for_people = machine.run("forget", "--prune", ids[2])
+    assert for_people.code == FAILED
+    assert "1 snapshot forgotten" in for_people.text
 
 
 def test_a_dry_run_prunes_nothing(machine: Machine, small: Path) -> None:
@@ -263,3 +284,17 @@ def test_a_machine_that_listed_it_before_does_not_show_it_any_more(
     assert there(other) == ids
     machine.done("forget", ids[1])
     assert there(other) == [ids[0], ids[2]]
+
+
+def test_a_snapshot_with_a_session_stays_until_that_counts_as_dead(machine: Machine, small: Path) -> None:
+    ids = take(machine, small, 2)
+    session = machine.repository / "sessions" / ids[0]
+    session.parent.mkdir(exist_ok=True)
+    session.write_bytes(b"left behind by a run that committed")
+    stays = machine.run("forget", ids[0])
+    assert stays.code == FAILED
+    assert "its session is not over" in stays.text
+    assert there(machine) == ids
+    machine.done("forget", "--stale-after", "0s", ids[0])
+    assert there(machine) == ids[1:]
+    assert not machine.names("sessions/")

@@ -78,6 +78,8 @@ def test_tables(used: Machine) -> None:
     assert re.search(r"^Host one +2 .* #{24}$", text, re.M)
     assert re.search(r"^content packs +\d+ +[\d.]+ [KM]iB  #+$", text, re.M)
     assert re.search(r"^Deduplication +[12]\.\d\dx$", text, re.M)
+    assert sorted(re.findall(r"^[0-9a-f]{8}  \d{4}-\d\d-\d\d [\d:]{8}  (\w+) ", text, re.M)) == ["one", "one", "two"]
+    assert not re.search(r"^[0-9a-f]{8}  ", used.done("stats").text, re.M)
     assert "Needed by no other" not in text
     assert "Needed by no other snapshot than these: " in used.done("stats", "latest").text
     assert used.done("stats", "-q").text == ""

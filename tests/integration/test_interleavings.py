@@ -1,72 +1,66 @@
 """Every interleaving of writers, `forget` and `prune`: the real code, switched at each storage call, killed at each write.
 
-How it is done, and what it leaves out, is in `tests.exploring`. Each test prints what it explored (`pytest -s`).
+How it is done, and what it leaves out, is in `tests.exploring`; which programs, in `tests.interleaving_cases`. Each test prints
+what it explored (`pytest -s`); `python -m benchmarks.interleavings` makes a table of all of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
-from tests.exploring import Exploration, Explored
-from tests.interleavings import Judge, Promises, World, small_world
-from tests.protocol_mistakes import Mistake, dead_not_condemned, deletes_before_the_generation, no_fencing
-from tests.scheduling import Program
+from tests.explored import Explored
+from tests.interleaving_cases import KILLED, LARGE, MISTAKES, SMALL, Case, Done, explore
+from tests.interleavings import small_world
+
+Record = Callable[[str, object], None]
 
 
-@pytest.fixture(scope="module")
-def world() -> Iterator[World]:
-    """Three snapshots are there; see `World`."""
-    with small_world() as made:
-        yield made
+def titles(cases: list[Case]) -> list[str]:
+    return [f"{case.title}{'' if case.bound is None else f' ({case.bound})'}" for case in cases]
 
 
-@pytest.fixture(scope="module")
-def waste(world: World) -> World:
-    """The same after two of them were forgotten: there are packs that are dead, and packs to repack."""
-    return world.forgotten(world.both, world.other)
-
-
-def exploration(world: World, *programs: Program, **options: Any) -> Exploration:
-    judge = Judge(world)
-    return Exploration(world.first, programs, judge, Promises(judge, {}), **options)
-
-
-def explored(exploring: Exploration, record: Any = None, seconds: float = 1e9) -> Explored:
+def told(case: Case, record_property: Record) -> Done:
     """Everything, told to whoever looks."""
-    done = exploring.explore(seconds)
-    print(f"\n{', '.join(each.name for each in exploring.programs)}: {done}")
-    if record is not None:
-        record("explored", str(done).splitlines()[0])
+    done = explore(case)
+    print(f"\n{case.title}: {done.explored}")
+    record_property("explored", str(done.explored).splitlines()[0])
     return done
 
 
-# -- nothing is lost
+@pytest.mark.parametrize("case", SMALL, ids=titles(SMALL))
+def test_every_committed_snapshot_is_whole_whatever_the_order(case: Case, record_property: Record) -> None:
+    done = told(case, record_property)
+    assert done.explored.wrong == "", str(done.explored)
+    assert done.explored.complete or case.walks, "there was no time for all of it"
+    assert done.explored.interleavings > 1
+    if case is KILLED:
+        assert {
+            "writer1: committed, 2 ids",
+            "writer1: killed",
+            "pruner1: fenced 1",
+            "pruner1: killed",
+        } <= done.hows.keys()
 
 
-def test_a_writer_and_a_pruner_of_which_one_may_be_killed(waste: World, record_property: Any) -> None:
-    exploring = exploration(waste, waste.writer("writer1", "other"), waste.pruner("pruner1"), kills=1)
-    done = explored(exploring, record_property)
-    assert done.complete
-    assert done.wrong == "", done
-    assert any("fenced 1" in str(end) for end in exploring.outcomes("pruner1"))
-    assert len(exploring.outcomes("writer1")) > 1, "it never had to go on under a new id"
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("case", LARGE, ids=titles(LARGE))
+def test_the_same_at_length(case: Case, record_property: Record) -> None:
+    done = told(case, record_property)
+    assert done.explored.wrong == "", str(done.explored)
 
 
-# -- what would be found
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_protocol_is_found(mistake: str, record_property: Record) -> None:
+    done: Explored = told(MISTAKES[mistake], record_property).explored
+    assert "lost" in done.wrong or "gone" in done.wrong, str(done)
+    assert done.trace, "and it says how"
 
 
-@pytest.mark.parametrize("mistake", [no_fencing, deletes_before_the_generation])
-def test_a_mistake_of_the_pruner_is_found(waste: World, mistake: Mistake) -> None:
-    """Sessions that are not waited for; deleting what an index in force still names."""
-    writer, pruner = waste.writer("writer1", "other"), waste.pruner("pruner1", patched=mistake)
-    done = explored(exploration(waste, writer, pruner), seconds=60)
-    assert done.wrong
-
-
-def test_a_writer_that_relies_on_dead_packs_is_found(waste: World) -> None:
-    writer = waste.writer("writer1", "other", patched=dead_not_condemned)
-    done = explored(exploration(waste, writer, waste.pruner("pruner1")), seconds=60)
-    assert done.wrong
+def test_what_was_found_can_be_done_again() -> None:
+    """Code that runs anew, in the order that was found, makes the same calls and gets the same answers."""
+    case = MISTAKES["no fencing"]
+    with small_world(case.old, lean=case.lean) as world:
+        found = case.exploration(world).explore()
+        assert case.exploration(world).tell(found.schedule) == found.trace

@@ -2,7 +2,8 @@
 
 With too few of them left for two copies a snapshot waits until they are back.
 
-The cluster is that of `benchmarks/seaweedfs_cluster.py`: one master, three volume servers, two copies of everything.
+The cluster is that of `benchmarks/seaweedfs_cluster.py`: one master, three volume servers, two copies of everything, on two
+servers (replication 001) or in two racks (010).
 """
 
 from __future__ import annotations
@@ -55,12 +56,15 @@ class Cluster:
     def do(self, verb: str, *arguments: object) -> None:
         run_script(verb, self.directory, *arguments)
 
-    def nodes(self) -> dict[int, int]:
-        """How many volumes each server that the master knows has, by its port."""
+    def racks(self) -> list[dict[str, Any]]:
+        """The racks that the master knows."""
         with urllib.request.urlopen(f"http://{self.master}/dir/status", timeout=10) as answer:
             topology = json.load(answer)["Topology"]
-        racks = [rack for center in topology["DataCenters"] or () for rack in center["Racks"] or ()]
-        nodes: list[dict[str, Any]] = [node for rack in racks for node in rack["DataNodes"] or ()]
+        return [rack for center in topology["DataCenters"] or () for rack in center["Racks"] or ()]
+
+    def nodes(self) -> dict[int, int]:
+        """How many volumes each server that the master knows has, by its port."""
+        nodes: list[dict[str, Any]] = [node for rack in self.racks() for node in rack["DataNodes"] or ()]
         return {int(node["Url"].rpartition(":")[2]): node["Volumes"] for node in nodes}
 
     def busiest(self, *, but: int = 0) -> int:
@@ -85,10 +89,10 @@ def run_script(*arguments: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     with temporary_directory() as scratch:
         directory = scratch / "cluster"
-        run_script("start", directory)
+        run_script("start", directory, "--replication", request.param)
         try:
             yield read(directory)
         finally:
@@ -132,7 +136,11 @@ def well(result: Result) -> None:
     assert all("trying again" in line for line in result.stderr.splitlines()), result
 
 
-def test_nothing_is_lost_when_volume_servers_die(cluster: Cluster, client: CloudMachine, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("cluster", "racks"), [("001", 1), ("010", 3)], indirect=["cluster"])
+def test_nothing_is_lost_when_volume_servers_die(
+    cluster: Cluster, racks: int, client: CloudMachine, tmp_path: Path
+) -> None:
+    assert len(cluster.racks()) == racks
     source = tmp_path / "source"
     plant(source, {b"first-%d" % number: noise(FILE_SIZE, number) for number in range(6)})
     first, was = client.snapshot(source), look(source)
@@ -161,6 +169,7 @@ def test_nothing_is_lost_when_volume_servers_die(cluster: Cluster, client: Cloud
     check(client, {first: was, second: now}, tmp_path / "another dead")
 
 
+@pytest.mark.parametrize("cluster", ["001"], indirect=True)
 def test_a_snapshot_waits_for_servers_to_come_back(cluster: Cluster, client: CloudMachine, tmp_path: Path) -> None:
     source = tmp_path / "source"
     plant(source, {b"first": noise(2 * FILE_SIZE)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import http.server
 import ipaddress
+import shlex
 import socket
 import ssl
 import threading
@@ -112,12 +113,24 @@ def test_a_repository_in_a_bucket(cloud: CloudMachine, keys: Keys, source: Path,
 
 
 def test_init_says_how_to_come_to_the_same_place_again(cloud: CloudMachine, seaweed: SeaweedFS, keys: Keys) -> None:
+    """Without what was only said for this run, and without a password that somebody wrote into a URL."""
     said = ("--endpoint-url", seaweed.endpoint, "--region", "us-east-1", "--connections", "2")
-    made = cloud.init(keys.mail, *said)
+    assert _next(cloud.init(keys.mail, *said)) == f"chunkstore --endpoint-url {seaweed.endpoint} --region us-east-1"
+    url = f"s3://{cloud.access.bucket}/{place().rstrip('/')}"
+    host = seaweed.endpoint.removeprefix("http://")
+    said = ("-r", url, "--endpoint-url", f"http://joe:hunter2@{host}", "--no-verify-ssl")
+    again = _next(cloud.init(keys.mail, *said))
+    assert again == f"chunkstore -r {url} --endpoint-url http://{host} --no-verify-ssl"
+    at_the_url = {"CHUNKSTORE_REPOSITORY": None, "AWS_ENDPOINT_URL": None}
+    listed = cloud.run(*shlex.split(again)[1:], "snapshots", "--json", environment=at_the_url)
+    assert (listed.code, listed.json["snapshots"]) == (0, [])
+
+
+def _next(made: Result) -> str:
+    """The command that init says comes next, without what it is to do."""
     assert made.code == 0, made.stderr
     (line,) = [line for line in made.stdout.decode().splitlines() if line.startswith("Next: ")]
-    assert f" --endpoint-url {seaweed.endpoint} --region us-east-1 " in line
-    assert "--connections" not in line
+    return line.removeprefix("Next: ").removesuffix(" snapshot PATH")
 
 
 def test_another_machine_joins(client: CloudMachine, keys: Keys, source: Path, tmp_path: Path) -> None:
@@ -287,6 +300,16 @@ def test_nothing_at_this_place_or_something_else(cloud: CloudMachine, keys: Keys
     cloud.access.client().put_object(Bucket=cloud.access.bucket, Key=f"{cloud.place}photos/a.jpg", Body=b"x")
     refused(cloud.run("snapshot", source), NO_REPOSITORY, "there is no repository")
     refused(cloud.init(keys.mail), FAILED, "is not empty", "photos/a.jpg")
+
+
+def test_what_can_be_no_object_of_ours_is_seen_by_init_too(cloud: CloudMachine, keys: Keys) -> None:
+    s3, key = cloud.access.client(), f"{cloud.place}photos/IMG 1.JPG"
+    s3.put_object(Bucket=cloud.access.bucket, Key=key, Body=b"x")
+    refused(cloud.init(keys.mail), FAILED, "is not empty: it holds photos/IMG 1.JPG.")
+    refused(cloud.run("snapshots"), NO_REPOSITORY, "there is no repository")
+    s3.delete_object(Bucket=cloud.access.bucket, Key=key)
+    s3.put_object(Bucket=cloud.access.bucket, Key=cloud.place, Body=b"")  # the web pages of servers make directories so
+    assert cloud.init(keys.mail).code == 0
 
 
 def test_two_inits(client: CloudMachine, keys: Keys) -> None:

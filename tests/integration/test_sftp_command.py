@@ -70,6 +70,17 @@ def test_the_whole_round(far: FarMachine, keys: Keys, source: Path, tmp_path: Pa
     assert kinds == {"config", "keys", "recipients", "packs", "index", "snapshots"}
 
 
+def test_init_says_how_to_come_to_the_same_place_again(far: FarMachine, keys: Keys, tmp_path: Path) -> None:
+    """By the name that ~/.ssh/config has for the host, which stands for more than an address; by the whole path here."""
+    place = f"sftp://nas{tmp_path}/a%20b%25"
+    for said, again in ((place, place), ("here", far.root / "here")):
+        made = far.done("-r", said, "init", "-e", keys.mail)
+        assert made.stdout.decode().splitlines()[-1] == f"Next: chunkstore -r {again} snapshot PATH"
+    assert (tmp_path / "a b%" / "config").is_dir()
+    assert (far.root / "here" / "config").is_dir()
+    assert far.done("init", "-e", keys.mail).stdout.decode().splitlines()[-1] == "Next: chunkstore snapshot PATH"
+
+
 def test_a_second_machine_joins(far: FarMachine, sshd: SshServer, keys: Keys, source: Path, tmp_path: Path) -> None:
     fingerprint = far.init(keys.mail).json["fingerprint"]
     first = far.snapshot(source)
@@ -109,6 +120,14 @@ def test_nothing_at_this_place_or_something_else(far: FarMachine, keys: Keys, so
     (far.repository / "letter").write_bytes(b"Dear reader")
     refused(far.run("snapshots"), NO_REPOSITORY, "there is no repository")
     refused(far.run("init", "-e", keys.mail), FAILED, "is not empty", "letter")
+    (far.repository / "letter").unlink()
+    for strange, shown in (("photos/IMG 1.JPG", "photos/"), (".hidden", ".hidden")):
+        (far.repository / strange).parent.mkdir(exist_ok=True)
+        (far.repository / strange).write_bytes(b"x")
+        refused(far.run("init", "-e", keys.mail), FAILED, f"is not empty: it holds {shown}.")
+        (far.repository / strange).unlink()
+    (far.repository / "photos").rmdir()
+    assert far.run("init", "-e", keys.mail).code == 0
 
 
 def test_an_unknown_host_key(far: FarMachine, source: Path) -> None:

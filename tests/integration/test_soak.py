@@ -11,25 +11,28 @@ from tests.engine import temporary_directory
 from tests.s3_server import SeaweedFS
 from tests.soaking import Soak
 
+MACHINES = 8
+SECONDS = 60.0
 
-def soak(base: Path, seaweed: SeaweedFS, keys: Keys, machines: int, seconds: float, seed: int, restored: int) -> None:
+
+def soak(base: Path, seaweed: SeaweedFS, keys: Keys, seed: int, rest_s: float, restored: int) -> None:
     access = seaweed.make_bucket()
     url, environment = f"s3://{access.bucket}/soak", access.environment
-    running = Soak(base, url, environment, keys.private, keys.fingerprint, machines, seed)
-    running.go_on(seconds)
+    running = Soak(base, url, environment, keys.private, keys.fingerprint, MACHINES, seed, rest_s)
+    running.go_on(SECONDS)
     assert running.check(restored) == []
     counts = running.counts
-    assert counts.snapshots >= machines
+    assert counts.snapshots >= MACHINES
     assert counts.killed_snapshots + counts.killed_prunes > 0
     assert counts.beside_a_prune > 0, "no snapshot was made beside a prune"
 
 
 def test_machines_that_are_killed_lose_nothing_that_succeeded(seaweed: SeaweedFS, keys: Keys) -> None:
     with temporary_directory() as base:
-        soak(base, seaweed, keys, machines=4, seconds=15, seed=5, restored=1)
+        soak(base, seaweed, keys, seed=5, rest_s=6.0, restored=1)
 
 
 @pytest.mark.exhaustive
-def test_for_a_minute_with_eight_machines(seaweed: SeaweedFS, keys: Keys) -> None:
+def test_the_same_of_machines_that_never_rest(seaweed: SeaweedFS, keys: Keys) -> None:
     with temporary_directory() as base:
-        soak(base, seaweed, keys, machines=8, seconds=60, seed=6, restored=3)
+        soak(base, seaweed, keys, seed=6, rest_s=0.0, restored=3)

@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from chunkstore.format.records import Original
+from chunkstore.ids import RepositoryId
 from chunkstore.operations.forget.policy import Candidate, Policy, SessionState, counted_time, decide
 from tests.forgetting import DAY, HOUR, NS, at, candidate, record, staying, utc, why
 
@@ -172,7 +174,27 @@ def test_a_date_that_the_storage_does_not_confirm_takes_no_place_and_stays() -> 
     decisions = decide([*honest, *forged], Policy(last=2, yearly=1), utc)
     assert staying(decisions) == sorted([*honest[2:], *forged], key=lambda each: each.order)
     texts = dict(zip((each.candidate for each in decisions), why(decisions), strict=True))
-    assert {texts[each] for each in forged} == {"its date can not be believed"}
+    assert {texts[each] for each in forged} == {"stored 2026-03-06: its date is not believed"}
+
+
+def test_what_calls_itself_a_copy_is_believed_no_more_than_others() -> None:
+    """Whoever can forge a date can forge that: one for each day of the past would push every good one out."""
+    stored = (START + 9 * DAY) / NS
+    original = Original(RepositoryId(b"r" * 32), candidate(START).id)
+    forged = [candidate(START + number * DAY + HOUR, stored=stored, original=original) for number in range(7)]
+    good = daily(7)
+    decisions = decide([*good, *forged], Policy(daily=7), utc)
+    assert all(each.stays for each in decisions)
+    texts = dict(zip((each.candidate for each in decisions), why(decisions), strict=True))
+    assert {texts[each] for each in forged} == {"a copy, stored 2026-03-11: its date is not believed"}
+    believed = decide(forged, Policy(last=1), utc, believed_before=stored + 1)
+    assert staying(believed) == forged[-1:]
+
+
+def test_a_time_of_the_storage_that_no_calendar_has_is_another_time() -> None:
+    for stored in (1e300, -1e300, 1e14):
+        (text,) = why(decide([candidate(START, stored=stored)], Policy(last=1), utc))
+        assert text == "stored at another time: its date is not believed"
 
 
 @pytest.mark.parametrize(("off", "believed"), [(0, True), (23, True), (-23, True), (25, False), (-25, False)])
@@ -211,7 +233,7 @@ def test_a_start_after_the_end_is_not_believed() -> None:
     forged = candidate(START + 900 * DAY, end=START)
     assert why(decide([forged, candidate(START - DAY)], Policy(last=1), utc)) == [
         "last 1 of 1",
-        "its date can not be believed",
+        "stored 2026-03-02: its date is not believed",
     ]
 
 

@@ -55,7 +55,7 @@ def test_the_region_of_the_bucket_is_named() -> None:
 
 
 def test_a_lock_where_there_are_none() -> None:
-    request = Request("s3://b", "b", "https://host", "s3:PutObject and s3:PutObjectRetention", "packs/ab/1")
+    request = Request("s3://b", "b", "https://host", "s3:PutObject or s3:PutObjectRetention", "packs/ab/1")
     assert "made with object lock" in str(explanation(answer("InvalidRequest", 400), request))
     assert "object lock" not in str(explanation(answer("InvalidRequest", 400), REQUEST))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chunkstore.errors import Fenced, ObjectMissing, UnsupportedFormat
+from chunkstore.errors import Damaged, Fenced, ObjectMissing, UnsupportedFormat
 from chunkstore.format import names
 from chunkstore.format.kinds import ObjectKind
 from chunkstore.format.pack import Frame, PackInfo, Slot, SlotType
@@ -27,6 +27,7 @@ from tests.engine import (
     KIB,
     Client,
     Clock,
+    WatchedStorage,
     describe,
     listed,
     make_tree,
@@ -158,6 +159,62 @@ def test_only_open_plans_condemn(prepared: Prepared) -> None:
     assert list_condemned(repository, Silent()) == nothing
     put_plan(repository, 2, packs[4:])
     assert list_condemned(repository, Silent()).packs == frozenset(packs[4:])
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_plan_that_a_later_prune_clears_away_meanwhile_condemns_nothing(prepared: Prepared, done: bool) -> None:
+    """It is listed, and gone when it, or its mark, is read: the next listing has the later one."""
+    client, recorded = prepared
+    repository = client.open()
+    old, new = PackId(b"o" * 32), PackId(b"n" * 32)
+    put_plan(repository, 1, [old])
+    if done:
+        put_plan_done(repository, 1)
+
+    def clear_away(verb: str, name: str) -> None:
+        if verb == "get" and name.startswith(names.plan(1)) and listed(recorded, names.plan(1)):
+            put_plan(repository, 2, [new])
+            recorded.delete(names.plan(1))
+            recorded.delete(names.plan_done(1))
+
+    watched = client.but(storage=WatchedStorage(recorded, clear_away))
+    found = list_condemned(watched.open(), Silent())
+    assert (found.packs, found.everything, found.plan_open) == (frozenset([new]), False, True)
+
+
+def test_plans_that_are_listed_and_never_there_may_condemn_anything(prepared: Prepared) -> None:
+    client, recorded = prepared
+    put_plan(client.open(), 1, [PackId(b"o" * 32)])
+
+    class Stale(WatchedStorage):
+        def get(self, name: str, offset: int = 0, length: int | None = None) -> bytes:
+            if name == names.plan(1):
+                raise ObjectMissing(name)
+            return super().get(name, offset, length)
+
+    progress = Silent()
+    assert list_condemned(client.but(storage=Stale(recorded)).open(), progress).everything
+    assert progress.warnings
+
+
+def test_no_session_follows_while_plans_come_and_go(prepared: Prepared) -> None:
+    """A mark that is gone when it is read is no error: there is just no checkpoint now."""
+    client, recorded = prepared
+    put_plan(client.open(), 1, [])
+    put_plan_done(client.open(), 1)
+    session, index = begin(client)
+    marks: list[str] = []
+
+    def clear_away(verb: str, name: str) -> None:
+        if verb == "get" and name == names.plan_done(1):
+            marks.append(name)
+            recorded.delete(name)
+
+    session._repository = client.but(storage=WatchedStorage(recorded, clear_away)).open("write")
+    assert session.successor() is None
+    assert marks
+    assert listed(recorded, names.SESSIONS) == [names.session(session.id)]
+    index.close()
 
 
 def test_an_empty_plan_is_open_too(prepared: Prepared) -> None:
@@ -381,7 +438,7 @@ def test_a_segment_that_is_gone_for_good_is_an_error(prepared: Prepared) -> None
     put_generation(client.open(), 1, [pack_info(1)], [], segments=1)
     recorded.delete(listed(recorded, names.SEGMENTS)[0])
     index = client.index()
-    with pytest.raises(ObjectMissing, match="segment"):
+    with pytest.raises(Damaged, match=r"index/segment.*repair index"):
         sync_index(client.open(), index, Silent())
     index.close()
 

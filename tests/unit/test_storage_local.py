@@ -17,11 +17,13 @@ from random import Random
 import pytest
 
 from chunkstore.errors import ObjectMissing, StorageFull, StorageUnreachable
-from chunkstore.storage import Buffer, LocalStorage, local, publishing
+from chunkstore.storage import Buffer, LimitedStorage, LocalStorage, Waiting, entries, local, publishing
 from chunkstore.storage.local import WAYS
 from chunkstore.storage.publishing import NotSupported, Target, Way, by_link, by_rename, by_unnamed_file
+from chunkstore.storage.retrying import RetryingStorage
 
 MIB = 1024 * 1024
+NO_WAITING = Waiting(lambda: 0.0, lambda seconds: None, lambda: 0.0)
 
 
 def files_below(root: Path) -> dict[str, bytes]:
@@ -105,6 +107,9 @@ def test_temporary_and_foreign_files_are_not_listed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "packs" / "ab" / "fifo")
     assert [info.name for info in storage.list("")] == ["packs/ab/1"]
     assert [info.name for info in storage.list("packs/ab/")] == ["packs/ab/1"]
+    (tmp_path / "\udcff").write_bytes(b"foreign")
+    wrapped = LimitedStorage(RetryingStorage(storage, 0, NO_WAITING), 1, 1, NO_WAITING)
+    assert sorted(entries(wrapped)) == sorted(storage.entries()) == ["a/", "lost+found/", "packs/", "\udcff"]
 
 
 def test_directories_that_somebody_removed_are_made_again(tmp_path: Path) -> None:

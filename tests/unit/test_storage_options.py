@@ -14,6 +14,7 @@ from chunkstore_cli.storage_options import options_for
 
 from chunkstore.storage import LimitedStorage, StorageOptions
 from chunkstore.storage.options import ADDRESSING_STYLES, CONNECTIONS, LOCK_MODES
+from chunkstore.storage.protocol import DEFAULT_CONNECTIONS, connections
 
 
 def said(*arguments: str) -> StorageOptions:
@@ -43,6 +44,7 @@ S3 = (
     "--addressing-style=virtual",
     "--storage-class=STANDARD_IA",
     "--retention=30d",
+    "--lock-mode=governance",
 )
 LIMITS = ("--limit-upload=10M", "--limit-download=1.5K", "--connections=9")
 MEANT = StorageOptions(
@@ -57,6 +59,7 @@ MEANT = StorageOptions(
     addressing_style="virtual",
     storage_class="STANDARD_IA",
     retention_days=30,
+    lock_mode="GOVERNANCE",
 )
 
 
@@ -114,9 +117,16 @@ def test_the_region_is_also_found_under_the_name_that_other_tools_know(
     assert [options.region for options in seen] == ["eu-south-1", "x", None]
 
 
-def test_limits_are_for_every_place(tmp_path: Path) -> None:
-    with click.Context(chunkstore, obj=Settings(repository=str(tmp_path), storage={"limit_upload": 1})):
-        assert isinstance(environment.storage(), LimitedStorage)
+@pytest.mark.parametrize("place", ["/a/directory", "s3://bucket/prefix", "sftp://somebody@localhost/path"])
+def test_limits_and_connections_are_for_every_place(
+    place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for each in ("limit_upload", "limit_download"):
+        with click.Context(chunkstore, obj=Settings(repository=place, storage={each: 1, "connections": 7})):
+            storage = environment.storage()
+        assert isinstance(storage, LimitedStorage)
+        assert connections(storage) == (7 if "://" in place else DEFAULT_CONNECTIONS)
 
 
 def test_the_program_shows_them_and_its_commands_do_not(capsys: pytest.CaptureFixture[str]) -> None:

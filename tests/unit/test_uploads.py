@@ -17,7 +17,7 @@ from tests.engine import KIB, Client, WatchedStorage, describe, run_indexes
 from tests.trees import noise, plant
 
 MIB = 1024 * KIB
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
 WAITING = Waiting(time.monotonic, time.sleep, lambda: 0.1)
 
 
@@ -30,7 +30,7 @@ class Distant(WatchedStorage):
         self._meet = meet
         self._turn = threading.Condition()
         self._begun = self._under_way = self.most = 0
-        self.met = False
+        self.met = self._in_vain = False
         self.stored: list[str] = []
 
     def put(self, name: str, data: Buffer) -> None:
@@ -44,7 +44,8 @@ class Distant(WatchedStorage):
             self.most = max(self.most, self._under_way)
             self.met = self.met or self._under_way == self._meet
             self._turn.notify_all()
-            self._turn.wait_for(lambda: self.met, PATIENCE_S)
+            if not self._in_vain:
+                self._in_vain = not self._turn.wait_for(lambda: self.met, PATIENCE_S)
             if mine == 1:
                 self._turn.wait_for(lambda: self._under_way == 1 or self._begun > self._meet, PATIENCE_S)
         self._inner.put(name, data)

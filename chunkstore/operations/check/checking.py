@@ -39,6 +39,14 @@ from chunkstore.repository.chunk_reader import FrameKeys
 from chunkstore.repository.repository import Repository, Surroundings, highest
 from chunkstore.units import format_size
 
+_UNNAMED: Final = (
+    "no index: of runs that are under way or broke off",
+    "the next prune deletes what no run needs",
+)
+_UNNAMED_AS_INDEX_DAMAGED: Final = (
+    "no index that can be read: index objects are damaged, see below, or runs broke off",
+    "nothing before the index is in order: until then no prune deletes anything",
+)
 _LOOKS: Final = 5
 """So often damage is looked at again where something was forgotten or pruned meanwhile."""
 _NAMED: Final = 1000
@@ -189,8 +197,8 @@ class _Check:
         if done.orphans.count:
             size = format_size(done.orphans.size)
             packs = f"{done.orphans.count} pack{'s' * (done.orphans.count != 1)}"
-            text = f"{packs} ({size}) in no index: of runs that are under way or broke off"
-            self._report(note(Kind.PACK, "", text, "the next prune deletes what no run needs"))
+            text, remedy = _UNNAMED_AS_INDEX_DAMAGED if view.state.damaged else _UNNAMED
+            self._report(note(Kind.PACK, "", f"{packs} ({size}) in {text}", remedy))
         if view.damaged or scratch.any_bad():
             damages = Damages(self._looking, view, scratch, self._keys)
             done.hit = len(damages.hit)

@@ -71,7 +71,8 @@ class Damages:
         """What only came to light while the trees were walked."""
         if count := self._hits.in_no_index:
             first = self._hits.some_in_no_index[0].hex()[:16]
-            text = f"{count} chunks that snapshots need are in no index that can be read (the first: {first})"
+            chunks = f"{count} chunks that snapshots need are" if count > 1 else "1 chunk that snapshots need is"
+            text = f"{chunks} in no index that can be read (the first: {first})"
             yield damage(Kind.CHUNK, NO_INDEX, text)
         for name, why in self._hits.why.items():
             kind = Kind.PACK if name.startswith(names.PACKS) else Kind.CHUNK

@@ -77,10 +77,11 @@ REMEDIES: Final = {
     Kind.GENERATION: _FROM_COPY + _INDEX,
     Kind.SNAPSHOT: _FROM_COPY + _EXCLUDE,
     Kind.AMENDMENT: _FROM_COPY + _EXCLUDE,
-    Kind.SESSION: "a run that lives puts it again; else the next prune ends it when it is old enough",
+    Kind.SESSION: "a run that lives puts it again; else the next prune that has something to do ends it when it is old enough",
     Kind.PLAN: "`chunkstore repair exclude {name}` gives it up; until then snapshots store everything again",
     Kind.PLAN_DONE: "`chunkstore repair exclude {name}` gives it up; until then its plan counts as open",
-    Kind.CHUNK: "run `chunkstore repair index` in case index objects were lost; else forget the snapshots that it hits",
+    Kind.CHUNK: "run `chunkstore repair index` in case index objects were lost; else make new snapshots, which store again "
+    "what is still there, and forget those that it hits if they stay damaged",
 }
 """By the kind of what is damaged; `{name}` stands for the object."""
 

@@ -99,7 +99,6 @@ class Decision:
 
 
 PINNED: Final = Reason("pinned", "pinned")
-DATE: Final = Reason("date", "its date can not be believed")
 SESSION: Final = Reason("session", "its session is not over")
 LATEST_PARTIAL: Final = Reason("partial", "partial, and no complete one came after it")
 NO_RULE: Final = Reason("none", "no rule keeps it")
@@ -136,16 +135,28 @@ def decide(
     # By their ends: a run and the partial snapshots that it left have one start.
     newest = max(pool, key=lambda each: each.snapshot.record.end, default=None)
     return tuple(
-        _decision(each, kept.get(each.id, []), newest, is_believable(each, believed_before))
+        _decision(each, kept.get(each.id, []), newest, _disbelief(each, wall, believed_before))
         for each in sorted(group, key=lambda each: each.order)
     )
 
 
-def _decision(each: Candidate, by_rule: list[Reason], newest: Candidate | None, believed: bool) -> Decision:
+def _disbelief(each: Candidate, wall: Wall, believed_before: float | None) -> Reason | None:
+    """Why the date of a snapshot is not believed, if so. What its record says of being a copy is a claim as well."""
+    if is_believable(each, believed_before) or each.stored is None:
+        return None
+    try:
+        when = f"stored {wall(_EPOCH + timedelta(seconds=each.stored)):%Y-%m-%d}"
+    except (OverflowError, ValueError, OSError):  # no calendar has it
+        when = "stored at another time"
+    kind = "a copy, " if each.snapshot.record.original is not None else ""
+    return Reason("date", f"{kind}{when}: its date is not believed")
+
+
+def _decision(each: Candidate, by_rule: list[Reason], newest: Candidate | None, disbelief: Reason | None) -> Decision:
     reasons = [PINNED] if each.snapshot.pinned else []
     gone = NO_RULE
-    if not believed:
-        reasons.append(DATE)
+    if disbelief:
+        reasons.append(disbelief)
     elif each.snapshot.record.partial and newest is not None and not newest.snapshot.record.partial:
         if each.snapshot.record.end > newest.snapshot.record.end:
             reasons.append(LATEST_PARTIAL)

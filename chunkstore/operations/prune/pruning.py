@@ -229,6 +229,12 @@ class Pruner:
 
     def examine(self) -> Findings:
         """See the function of this name."""
+        for _ in range(_ATTEMPTS):
+            with contextlib.suppress(Overtaken):
+                return self._examine_once()
+        raise PruneRefused("other prunes change the repository faster than it can be looked at")
+
+    def _examine_once(self) -> Findings:
         highest = self._highest()
         plan = self._open_plan(highest)
         with contextlib.closing(self._survey()) as survey:

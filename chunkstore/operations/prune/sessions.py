@@ -65,7 +65,7 @@ class Sessions:
                 return tuple(living)
             if self._around.stop():
                 raise Interrupted("interrupted; the plan stays open, and the next prune goes on with it")
-            self._progress.current(f"waiting for a snapshot of {living[0].host}".encode())
+            self._progress.current(f"waiting for a snapshot of {living[0].host or '?'}".encode())
             self._pause(_LOOK_EVERY_S)
             left = [session.id for session in living]
 
@@ -135,7 +135,7 @@ class Sessions:
         except ObjectMissing:
             return None
         except (Damaged, UnsupportedFormat):
-            return LivingSession(session, "?", 0, by_storage)
+            return LivingSession(session, None, None, by_storage)
         return LivingSession(session, said.host, said.started, now - said.beat if by_storage is None else by_storage)
 
     def _ask_the_time(self, probe: str) -> None:

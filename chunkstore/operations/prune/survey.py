@@ -44,13 +44,14 @@ class Survey:
         self.known: set[SnapshotId] = set()
         """The snapshots whose chunks are marked."""
         self.unindexed = 0
+        self._synced = 0
         reader = ChunkReader(repository, index, LedgerKeys(repository.key), progress)
         self._reader = reader
         self._live = LiveChunks(reader, directory)
         self._packs: PackListing | None = None
 
     def look(self) -> None:
-        """List packs, read records, sync the index, mark what the records need. Raises `PruneRefused`."""
+        """List packs, read records, sync the index, mark what the records need. Raises `PruneRefused` and `Overtaken`."""
         self._forget_packs()
         self._packs = PackListing(self.repository.storage, self.directory, self.progress)
         fresh = [record for record in self._records() if record.id not in self.known]
@@ -59,6 +60,7 @@ class Survey:
                 "the newest generation of the index can not be read. Nothing is deleted. "
                 "`chunkstore repair index` makes a new one from the packs"
             )
+        self._synced = self.index.generation
         self._live.mark(fresh)
         self.known.update(record.id for record in fresh)
         if not self.known:
@@ -66,6 +68,8 @@ class Survey:
                 "there is no snapshot, so everything would be deleted. Is this the place that is meant? "
                 "Nothing is done; a repository that nobody needs any more can be deleted as a whole"
             )
+        if self._live.damaged and self._has_moved_on():
+            raise Overtaken
         for error in self._live.damaged.values():
             raise PruneRefused(
                 f"what snapshots need can not be told, since a part of them can not be read: {error}. Nothing is deleted. "
@@ -88,15 +92,22 @@ class Survey:
         there, _ = self.packs.compared(self.scan)
         self._look_for_unlisted(there)
         usage = measure(self._live.ids, self.scan, there, self.directory)
-        if usage.missing and newest_number(self.repository) != self.index.generation:
-            raise Overtaken  # somebody has put things elsewhere since the index was synced
+        if usage.missing and self._has_moved_on():
+            raise Overtaken
         if usage.missing:
             raise PruneRefused(
                 f"{usage.missing_count} chunks that snapshots need are in no index, or in packs that are gone (the first: "
-                f"{usage.missing[0].hex()[:16]}). Nothing is deleted. `chunkstore check` says which snapshots are hit; "
-                "forget these, bring the packs back from a copy, or run `chunkstore repair index` if index objects were lost"
+                f"{usage.missing[0].hex()[:16]}). Nothing is deleted. `chunkstore check` says which snapshots are hit. Bring the "
+                "packs back from a copy, run `chunkstore repair index`, make new snapshots, which store again what is still "
+                "there, or forget those that are hit"
             )
         return usage
+
+    def _has_moved_on(self) -> bool:
+        """Whether others have put things elsewhere since the last look, or forgotten a snapshot that was found then."""
+        if newest_number(self.repository) != self._synced:
+            return True
+        return not self.known <= {record.id for record in self._records()}
 
     def live_bucket(self, number: int) -> set[bytes]:
         """The ids of the chunks in use that begin with this byte."""

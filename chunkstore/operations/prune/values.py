@@ -30,11 +30,11 @@ class PruneOptions:
 
 @dataclass(frozen=True, slots=True)
 class LivingSession:
-    """A run that is under way. `quiet_ns`: since its last sign of life, None where that is not known."""
+    """A run that is under way. `quiet_ns`: since its last sign of life. None: not known, as its object can not be read."""
 
     id: SnapshotId
-    host: str
-    started: int
+    host: str | None
+    started: int | None
     quiet_ns: int | None
 
 
