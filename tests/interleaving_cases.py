@@ -143,8 +143,9 @@ SMALL = [
     TWO_PRUNERS,
     Case("a writer, a forget and a pruner", _writer_and(_forget_old, _pruner(1)), kept=True, bound=1),
     Case("a commit asked for twice, a forget and a pruner", _stuttering, old="half", bound=1),
+    Case("a reader of what a pruner repacks", lambda w: [w.reader("reader1", w.one, "one"), w.pruner("pruner1")]),
     Case(
-        "a reader, a forget and a pruner", lambda w: [_reader(w), _forget_old(w), w.pruner("pruner1")], kept=True, bound=2,
+        "a reader, a forget and a pruner", lambda w: [_reader(w), _forget_old(w), w.pruner("pruner1")], kept=True, kills=1,
         readers=("reader1",),
     ),
     Case(

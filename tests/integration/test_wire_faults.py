@@ -33,10 +33,10 @@ from tests.engine import (
 from tests.fault_proxy import FaultProxy, Rule, Trouble, proxied
 from tests.s3_server import FIRST_BUCKET, SeaweedFS
 
-pytestmark = pytest.mark.exhaustive
-
 pytest.importorskip("boto3")
 
+each_kind = pytest.mark.exhaustive
+"""Of trouble by itself. All kinds one after the other, and those that take time, are in every run."""
 FOR_EVER = 10**9
 OFTEN = 4
 """Once more than botocore tries by itself."""
@@ -140,6 +140,7 @@ MEANEST = ("503", "lost answer")
 KINDS_WRITTEN = ("sessions/", "packs/", "index/", "snapshots/")
 
 
+@each_kind
 @pytest.mark.parametrize(("trouble", "times"), [*((trouble, OFTEN) for trouble in WRITING), ("lost answer", 1)])
 def test_a_snapshot_gets_over_trouble_with_writing(world: World, trouble: str, times: int) -> None:
     """In the midst of the packs, and for each other kind of object."""
@@ -150,6 +151,7 @@ def test_a_snapshot_gets_over_trouble_with_writing(world: World, trouble: str, t
     world.check([made.id])
 
 
+@each_kind
 @pytest.mark.parametrize("trouble", READING)
 def test_a_snapshot_gets_over_trouble_with_reading(world: World, trouble: str) -> None:
     rule = READING[trouble](OFTEN)
@@ -161,6 +163,7 @@ def test_a_snapshot_gets_over_trouble_with_reading(world: World, trouble: str) -
     world.check([made.id])
 
 
+@each_kind
 @pytest.mark.parametrize("trouble", READING)
 def test_a_restore_gets_over_trouble(world: World, trouble: str) -> None:
     rule = READING[trouble](OFTEN)
@@ -183,6 +186,7 @@ def test_a_restore_does_not_believe_corrupted_ranges(world: World) -> None:
     assert world.client.restored(world.base.first) == world.base.was
 
 
+@each_kind
 @pytest.mark.parametrize("skip", range(4))
 def test_what_was_corrupted_once_on_its_way_is_fetched_again(world: World, skip: int) -> None:
     """A frame of the tree or of content: its seal tells, and the object behind it is whole."""
@@ -202,6 +206,7 @@ def clear_error() -> Iterator[None]:
     assert "Signature=" not in message
 
 
+@each_kind
 @pytest.mark.parametrize(
     ("trouble", "kind"),
     [(trouble, kind) for trouble in WRITING for kind in KINDS_WRITTEN if kind == "packs/" or trouble in MEANEST],
@@ -220,6 +225,7 @@ def test_a_snapshot_that_can_not_be_written_says_so(world: World, trouble: str, 
     world.check([*left, made.id])
 
 
+@each_kind
 @pytest.mark.parametrize("trouble", READING)
 def test_a_restore_that_can_not_read_says_so(world: World, trouble: str) -> None:
     world.spoil(replace(READING[trouble](FOR_EVER), method="GET", target="packs/", skip=3))
@@ -234,6 +240,7 @@ def test_a_restore_that_can_not_read_says_so(world: World, trouble: str) -> None
     world.check([])
 
 
+@each_kind
 @pytest.mark.parametrize("at", [0, 150, 300, 10**6])
 def test_a_corrupted_listing_deceives_nobody(world: World, at: int) -> None:
     """Without TLS nothing protects it. What it hides is stored again; what it invents is missed."""
