@@ -132,7 +132,12 @@ _COMMITTED: Start = (*_ASKED, (1, "list sessions/"), (0, ""))
 KILLED = Case(
     "a writer and a pruner, one killed", _writer_and(_pruner(1)), old="half", lean=False, kills=1
 )  # fmt: skip
-REPACKED = Case("a writer of something new and a pruner that repacks", _writer_and(_pruner(1), tree="other"))
+REPACKED = Case(
+    "a writer of something new and a pruner that repacks, one killed",
+    _writer_and(_pruner(1), tree="other"),
+    kills=1,
+    seconds=300,
+)
 TWO_WRITERS = Case("two writers and a pruner", _two_writers, old="half", bound=1)
 TWO_PRUNERS = Case(
     "a writer and two pruners, one killed", _writer_and(_pruner(1), _pruner(2)), old="half", bound=0, kills=1
@@ -141,7 +146,7 @@ SMALL = [
     KILLED,
     TWO_WRITERS,
     TWO_PRUNERS,
-    Case("a writer, a forget and a pruner", _writer_and(_forget_old, _pruner(1)), kept=True, bound=1),
+    Case("a writer, a forget and a pruner", _writer_and(_forget_old, _pruner(1)), kept=True, bound=2),
     Case("a commit asked for twice, a forget and a pruner", _stuttering, old="half", bound=1),
     Case("a reader of what a pruner repacks", lambda w: [w.reader("reader1", w.one, "one"), w.pruner("pruner1")]),
     Case(
@@ -153,7 +158,7 @@ SMALL = [
         start=(*_COMMITTED, (1, "list index/run"), (3, "delete snapshots/")),
     ),
     Case("checkpoints and a pruner", _checkpoints, old="half", bound=1),
-    Case("a writer and a pruner that waits", _patient, old="half", bound=2),
+    Case("a writer and a pruner that waits", _patient, old="half"),
     Case("a writer and repair index", _writer_and(lambda w: w.repairer("repair1"), tree="other"), allowed=_ANOTHER_PRUNE),
     Case(
         "three writers, two pruners, a forget and a reader at random", _many, kept=True, kills=2, walks=30, readers=("reader1",),
@@ -173,7 +178,7 @@ LARGE = [
     Case("a writer and two pruners", _writer_and(_pruner(1), _pruner(2)), old="half", bound=2, seconds=1800),
     Case("a writer and two pruners, one killed", _writer_and(_pruner(1), _pruner(2)), old="half", bound=1, kills=1, seconds=1800),
     Case("a writer, a forget and a pruner", _writer_and(_forget_old, _pruner(1)), kept=True, bound=2, kills=1, seconds=1800),
-    Case("checkpoints and a pruner", _checkpoints, old="half", kills=1, seconds=1800),
+    Case("checkpoints and a pruner", _checkpoints, old="half", seconds=1800),
     Case(
         "three writers, two pruners, a forget and a reader at random", _many, kept=True, kills=2, walks=5000,
         readers=("reader1",), lean=False,

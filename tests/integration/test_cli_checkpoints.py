@@ -9,14 +9,14 @@ import pytest
 from tests.command import Machine
 from tests.trees import look, noise, plant
 
-SLOW = ("--limit-upload", "1500K", "--compression", "off")
-"""So that six packs of a MiB take four seconds, without much work, and reading has to wait for the first ones."""
+SLOW = ("--limit-upload", "8M", "--compression", "off", "--connections", "2")
+"""So that thirty packs of a MiB take four seconds, without much work, and reading has to wait for the first ones."""
 USAGE = 2
 
 
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
-    plant(tmp_path / "many", {b"%02d" % number: noise(100 << 10, number) for number in range(60)})
+    plant(tmp_path / "many", {b"%02d" % number: noise(512 << 10, number) for number in range(60)})
     return tmp_path / "many"
 
 
