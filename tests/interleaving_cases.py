@@ -161,7 +161,7 @@ SMALL = [
     Case("a writer and a pruner that waits", _patient, old="half"),
     Case("a writer and repair index", _writer_and(lambda w: w.repairer("repair1"), tree="other"), allowed=_ANOTHER_PRUNE),
     Case(
-        "three writers, two pruners, a forget and a reader at random", _many, kept=True, kills=2, walks=30, readers=("reader1",),
+        "three writers, two pruners, a forget and a reader at random", _many, kept=True, kills=2, walks=15, readers=("reader1",),
         lean=False,
     ),
 ]  # fmt: skip

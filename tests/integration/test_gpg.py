@@ -344,7 +344,7 @@ def test_sealing_needs_gpg_and_a_place(alice: Recipient, tmp_path: Path) -> None
     with pytest.raises(GpgFailed, match="install gnupg"):
         seal(SECRET, [alice], binary=str(tmp_path / "no-gpg"), scratch=str(tmp_path))
     with pytest.raises(GpgFailed, match="no place"):
-        seal(SECRET, [alice], scratch=str(tmp_path / "missing"))
+        seal(SECRET, [alice], scratch="/no-such-place")
 
 
 # --- unsealing -----------------------------------------------------------------------------------------------------
