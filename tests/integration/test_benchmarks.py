@@ -87,6 +87,7 @@ def test_a_comparison_measures_every_step_of_every_tool_and_shows_it(tmp_path: P
     assert "| tree | first snapshot | times as quick as kopia | aim: at least 1 | not run | 0 | - |" in aims
 
 
+@pytest.mark.exhaustive
 def test_a_comparison_goes_on_with_what_an_earlier_one_measured(tmp_path: Path, files: Path) -> None:
     out = tmp_path / "out.json"
     asked = ("--tools", "chunkstore", "--repeat", "1", "--steps", "first", "--out", out, "--resume")
@@ -97,6 +98,7 @@ def test_a_comparison_goes_on_with_what_an_earlier_one_measured(tmp_path: Path, 
     assert "another tree" in compare(files, *asked, code=1).stderr
 
 
+@pytest.mark.exhaustive
 def test_a_comparison_sees_that_a_restore_differs(tmp_path: Path, files: Path) -> None:
     wrapper, out = tmp_path / "careless", tmp_path / "out.json"
     wrapper.write_text(

@@ -29,7 +29,7 @@ def soak(base: Path, seaweed: SeaweedFS, keys: Keys, seed: int, rest_s: float, r
 
 def test_machines_that_are_killed_lose_nothing_that_succeeded(seaweed: SeaweedFS, keys: Keys) -> None:
     with temporary_directory() as base:
-        soak(base, seaweed, keys, seed=5, rest_s=6.0, restored=1)
+        soak(base, seaweed, keys, seed=5, rest_s=12.0, restored=1)
 
 
 @pytest.mark.exhaustive
