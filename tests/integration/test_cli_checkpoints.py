@@ -30,7 +30,7 @@ def test_a_long_run_commits_what_it_has_and_forget_takes_it_away_when_it_is_whol
     (whole,) = [each["id"] for each in listed if not each["partial"]]
     assert owner.done("snapshots").text.count("(partial)") == len(partial)
     some, everything = look(owner.restore(partial[-1], tmp_path / "partial")), look(many)
-    assert 1 < len(some) < len(everything)
+    assert 1 < len(some) <= len(everything)  # the last one may have come when all was read
     assert all(everything[name] == each for name, each in some.items() if name != b"")
     assert look(owner.restore("latest", tmp_path / "whole")) == everything
     said = owner.done("forget", "--keep-last", "5", "--prune").text
