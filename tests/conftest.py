@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,11 @@ from tests.gnupg_home import GnupgHome, gnupg_home
 from tests.s3_server import Rclone, SeaweedFS, rclone, seaweedfs
 from tests.ssh_server import SshServer, ssh_server
 from tests.storages import Fresh, fresh_places, local_places, s3_places, sftp_places
+
+
+def pytest_configure() -> None:
+    """Programs that tests start can be interrupted, also where pytest was started in the background, without SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

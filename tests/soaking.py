@@ -4,7 +4,8 @@ Everything is real: the command line in processes of its own, a server that is g
 
 - every snapshot that said it succeeded, and that no rule let go, restores to exactly what its source was;
 - nothing unreferenced survives a last prune, and `check` finds no damage;
-- nobody waits for anybody: snapshots begin and end while a prune is under way.
+- nobody waits for anybody: snapshots begin and end while a prune is under way. Each second prune is held in its midst,
+  wherever that is, until one has.
 """
 
 from __future__ import annotations
@@ -48,6 +49,21 @@ class Run:
     process: subprocess.Popen[bytes]
     began: float
     dies_at: float | None
+    held_at: float | None = None
+    """When it is stopped until somebody else has begun and ended."""
+    held: bool = False
+
+    def hold(self) -> None:
+        """Stop it, unless it was before."""
+        self.process.send_signal(signal.SIGSTOP)
+        self.held, self.held_at, self.dies_at = True, None, None
+
+    def let_go(self) -> None:
+        """Let it go on."""
+        if self.held:
+            self.process.send_signal(signal.SIGCONT)
+            self.began = time.monotonic()  # of what is still to be done
+            self.held = False
 
 
 @dataclass
@@ -121,6 +137,7 @@ class Soak:
         self._pruner = RemoteMachine(base / "pruner", gnupg, url, environment)
         self._prune: Run | None = None
         self._prune_rests_until = 0.0
+        self._holds_next = True
         self._usual_s = {"snapshot": 2.0, "forget": 12.0}
         small = ("--chunker", "pyfastcdc:1K,4K,16K", "--pack-size", "1M")
         made = self._pruner.done("init", "--encrypt-to", recipient, "--json", *small).json
@@ -182,6 +199,7 @@ class Soak:
         self.counts.longest_s = max(self.counts.longest_s, time.monotonic() - run.began)
         if self._prune is not None and self._prune.began < run.began:
             self.counts.beside_a_prune += 1
+            self._prune.let_go()
 
     def _look_at_prune(self, more: bool) -> None:
         run = self._prune
@@ -192,6 +210,9 @@ class Soak:
                 rules = ("forget", "--json", "--keep-last", KEPT, "--max-removed", "100%")
                 pruning = ("--prune", "--stale-after", _DEAD_AFTER, "--max-unused", "1%")
                 self._prune = self._started(self._pruner, 0.3, *map(str, (*rules, *pruning)))
+                if self._holds_next:
+                    self._prune.held_at = self._prune.began + self._dice.uniform(0.2, 0.8) * self._usual_s["forget"]
+                self._holds_next = not self._holds_next
         elif run.process.poll() is not None:
             self._prune, self._prune_rests_until = None, self._after_a_rest()
             stdout, stderr = run.process.communicate()
@@ -201,6 +222,10 @@ class Soak:
             assert run.process.returncode == 0, (run.process.returncode, stderr)
             self._learn("forget", run)
             self.counts.add_prune(json.loads(stdout))
+        elif run.held_at is not None and more and time.monotonic() >= run.held_at:
+            run.hold()
+        elif run.held and not more:
+            run.let_go()
         else:
             self._kill_in_time(run)
 
