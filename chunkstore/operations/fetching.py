@@ -30,7 +30,7 @@ from chunkstore.repository.local_index import ChunkAt, FrameAt
 
 __all__ = ["Got", "Want", "fetch", "fetch_windows"]
 
-WINDOW_CHUNKS = 32_768
+WINDOW_CHUNKS = 4096
 """Chunks planned at once: the plan is in memory, the data only a few ranges at a time."""
 T = TypeVar("T")
 
@@ -134,16 +134,17 @@ def _locate(reader: ChunkReader, wants: list[Want[T]], tried: Tried) -> tuple[Fr
     frames: dict[int, FrameAt | None] = {}
     needed: dict[int, list[Needed[T]]] = {}
     nowhere: list[Want[T]] = []
+    first = {} if tried else reader.index.locate_all([want.chunk_id for want in wants])
 
     def find(chunk_id: ChunkId) -> ChunkAt | None:
         bad = tried.get(chunk_id, {})
-        for place in reader.index.places(chunk_id) if bad else [reader.index.locate(chunk_id)]:
+        for place in reader.index.places(chunk_id) if tried else [first.get(chunk_id)]:
             if place is None:
                 continue
             if place.frame not in frames:
                 frames[place.frame] = reader.index.frame(place.frame)
             frame = frames[place.frame]
-            if frame is not None and spot(frame) not in bad:
+            if frame is not None and (not bad or spot(frame) not in bad):
                 return place
         return None
 

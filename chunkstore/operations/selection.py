@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from chunkstore.errors import PathNotFound
 from chunkstore.format.entries import DIRECTORY, join
@@ -17,8 +18,7 @@ _WAITING = 10_000
 """Directories that are held until something below them is taken; others are looked up again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """An entry and its place below the target, empty for the target itself."""
 
     relative: bytes

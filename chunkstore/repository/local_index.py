@@ -24,6 +24,10 @@ _FRAME = (
 )
 
 
+_AT_ONCE = 500
+"""Ids in one query; sqlite may have been built to take no more than 999."""
+
+
 class FrameAt(NamedTuple):
     """A frame: its number here, the pack it is in, how it opens and where it stands (bytes)."""
 
@@ -257,6 +261,20 @@ class LocalIndex:
                 self._begin_reading()
             row = self._lookup.execute("SELECT frame, offset, length FROM chunks WHERE id=?", (chunk_id,)).fetchone()
         return ChunkAt._make(row) if row else None
+
+    def locate_all(self, ids: Sequence[ChunkId]) -> dict[ChunkId, ChunkAt]:
+        """One place of each of the chunks that are there: quicker than one by one."""
+        found: dict[ChunkId, ChunkAt] = {}
+        with self._guarded():
+            if not self._reading:
+                self._begin_reading()
+            for start in range(0, len(ids), _AT_ONCE):
+                some = ids[start : start + _AT_ONCE]
+                marks = ",".join("?" * len(some))
+                query = f"SELECT id, frame, offset, length FROM chunks WHERE id IN ({marks})"  # noqa: S608
+                for chunk_id, *place in self._db.execute(query, some):
+                    found.setdefault(chunk_id, ChunkAt._make(place))
+        return found
 
     def places(self, chunk_id: ChunkId) -> list[ChunkAt]:
         """All places of the chunk: clients that write at the same time may have stored it more than once."""

@@ -51,14 +51,21 @@ class Attributes:
         """Whether new files may have got rights from the default ACL of a directory."""
         self._ownership = ownership
         self._accounts = Accounts()
+        self._owners = NO_OWNERS
+        self._numbers: dict[tuple[int, int], tuple[int, int]] = {}
+        """Of the users and groups of `_owners`, those of this machine."""
 
     def here(self, entry: Entry, owners: Owners = NO_OWNERS) -> Entry:
         """`entry` with the numbers that its user and group have on this machine."""
         if self._ownership is not Ownership.NAMES or owners is NO_OWNERS:
             return entry
-        uid = self._number(owners.users.get(entry.uid), entry.uid, user=True)
-        gid = self._number(owners.groups.get(entry.gid), entry.gid, user=False)
-        return entry if (uid, gid) == (entry.uid, entry.gid) else entry._replace(uid=uid, gid=gid)
+        if owners is not self._owners:
+            self._owners, self._numbers = owners, {}
+        there = entry.uid, entry.gid
+        if (here := self._numbers.get(there)) is None:
+            uid = self._number(owners.users.get(entry.uid), entry.uid, user=True)
+            here = self._numbers[there] = uid, self._number(owners.groups.get(entry.gid), entry.gid, user=False)
+        return entry if here == there else entry._replace(uid=here[0], gid=here[1])
 
     def is_ours(self, status: os.stat_result, entry: Entry) -> bool:
         """Whether a file belongs to us or to the one that `entry`, as `here` gave it, is going to belong to."""

@@ -13,6 +13,10 @@ class TargetFull(TargetError):
     """No space, or no quota, is left in the target: unlike other `TargetError`s, nothing that follows can succeed."""
 
 
+class WriterEnded(TargetFull):
+    """The process that writes files is gone, with files that it had been given."""
+
+
 class NoLink(TargetError):
     """A file can not have a further name here, or is not there any more: a copy has to do."""
 

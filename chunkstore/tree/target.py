@@ -91,6 +91,14 @@ class Target:
         """
         return self._attributes.not_set
 
+    def fileno(self) -> int:
+        """The open directory."""
+        return self._root
+
+    def here(self, entry: Entry, owners: Owners) -> Entry:
+        """`entry` with the numbers that its owners have on this machine, as all methods but those of others take it."""
+        return self._attributes.here(entry, owners)
+
     # -- what is there
 
     def status(self, relative: bytes) -> os.stat_result | None:

@@ -21,7 +21,7 @@ from chunkstore.operations.statistics import Statistics
 from chunkstore.operations.tar_export import write_tar
 from chunkstore.tree.looking import LookedAt
 from chunkstore.tree.patterns import Rule
-from chunkstore.tree.problems import TargetFull
+from chunkstore.tree.problems import TargetFull, WriterEnded
 from chunkstore.tree.target import Overwrite, Ownership, Target
 
 from .. import environment
@@ -163,6 +163,8 @@ def _may_go_on(how: _How) -> Iterator[None]:
     """Say how a restore that ended too early is completed."""
     try:
         yield
+    except WriterEnded as e:
+        raise WriterEnded(f"{e}; {_GOES_ON}") from e
     except TargetFull as e:
         raise TargetFull(f"{e}. Once there is room, {_GOES_ON}") from e
     except KeyboardInterrupt as e:

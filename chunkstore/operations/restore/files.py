@@ -13,6 +13,7 @@ from itertools import chain
 from chunkstore.errors import Damaged, TargetError
 from chunkstore.operations.fetching import Got, Want
 from chunkstore.operations.restore.compare import Chunk, Contents, Looks, Verdict, has_strange_names, judge, read_chunk
+from chunkstore.operations.restore.elsewhere import Elsewhere
 from chunkstore.operations.restore.report import Report
 from chunkstore.operations.restore.underway import File, FileWant, Left
 from chunkstore.operations.selection import Placed
@@ -21,6 +22,7 @@ from chunkstore.tree.existing import ExistingFile
 from chunkstore.tree.overwriting import Overwrite
 from chunkstore.tree.problems import TargetFull
 from chunkstore.tree.target import Target
+from chunkstore.tree.writer_process import Written
 
 _WORTH_A_HOLE = 64 << 10
 
@@ -31,9 +33,10 @@ class Files:
     Every method raises `TargetFull`; other trouble with a file is reported, once, and does not stop others.
     """
 
-    def __init__(self, contents: Contents, target: Target, report: Report) -> None:
+    def __init__(self, contents: Contents, target: Target, report: Report, elsewhere: Elsewhere) -> None:
         self._contents = contents
         self._target = target
+        self._elsewhere = elsewhere
         self._overwrite = target.overwrite
         self._looks = Looks(target.ownership)
         self._report = report
@@ -64,6 +67,10 @@ class Files:
                 raise
             except TargetError as e:
                 self._give_up(file, e)
+
+    def settle(self) -> None:
+        """Wait until everything that was taken is written."""
+        self._hear(self._elsewhere.finish())
 
     # -- what is wanted
 
@@ -213,11 +220,24 @@ class Files:
 
     def _write_whole(self, file: File, data: memoryview) -> None:
         found = file.placed.found
-        if not self._target.write_whole(file.placed.relative, data, found.entry, found.owners):
+        if self._elsewhere.take(file, data):
+            self._hear(self._elsewhere.results())
+        elif self._target.write_whole(file.placed.relative, data, found.entry, found.owners):
+            self._is_written(file, len(data))
+        else:
             self._keep(file)
-            return
-        file.written = len(data)
-        self._report.progress(len(data))
+
+    def _hear(self, results: list[Written[File]]) -> None:
+        """What became of files that were written elsewhere."""
+        for file, size, error in results:
+            if error is None:
+                self._is_written(file, size)
+            else:
+                self._give_up(file, error)
+
+    def _is_written(self, file: File, size: int) -> None:
+        file.written = size
+        self._report.progress(size)
         self._is_finished(file)
 
     def _all_planned(self, file: File) -> None:

@@ -18,6 +18,7 @@ from chunkstore.operations.fetching import fetch
 from chunkstore.operations.restore.check import Marks, check
 from chunkstore.operations.restore.compare import Contents, Looks, Verdict, judge
 from chunkstore.operations.restore.delete import Deletion
+from chunkstore.operations.restore.elsewhere import Elsewhere
 from chunkstore.operations.restore.files import Files
 from chunkstore.operations.restore.links import Later, Links, judge_link
 from chunkstore.operations.restore.report import Report
@@ -53,8 +54,9 @@ def restore(
     with ExitStack() as stack:
         marks = stack.enter_context(closing(Marks(options.scratch))) if options.verify else None
         links = stack.enter_context(closing(Links(manifest, options.scratch)))
+        elsewhere = stack.enter_context(closing(Elsewhere(target, workers)))
         report = Report(done, marks, progress, options.told)
-        making = _Making(target, links, files := Files(contents, target, report), report)
+        making = _Making(target, links, files := Files(contents, target, report, elsewhere), report)
         deletion = stack.enter_context(closing(Deletion(target.path, base, options))) if options.delete else None
         entries = select(manifest, record, path)
         if deletion is not None:
@@ -64,6 +66,7 @@ def restore(
         for wants in (making.wants(entries), making.further_names()):
             for got in fetch(reader, wants, workers):
                 files.take(got)
+            files.settle()  # before other names are given to what was written
         if deletion is not None:
             report.problems(deletion.carry_out(target, report.deleted))
         target.finish_directories()
