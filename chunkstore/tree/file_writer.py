@@ -10,10 +10,8 @@ import signal
 from contextlib import suppress
 from typing import Any
 
-import msgpack
-
 from chunkstore.errors import TargetError
-from chunkstore.format.entries import FILE, Entry
+from chunkstore.format.file_batches import SIZES, Failure, decode_files, decode_sizes, encode_answer
 from chunkstore.tree.attributes import Ownership
 from chunkstore.tree.overwriting import Overwrite
 from chunkstore.tree.problems import TargetFull
@@ -34,34 +32,23 @@ def main(batches: int, answers: int, root: int, path: bytes, ownership: str) -> 
 def serve(batches: int, answers: int, target: Target) -> None:
     """Write what comes, and say of each batch what failed."""
     with open(batches, "rb", buffering=0) as pipe:
-        while sizes := _exactly(pipe, 8):
-            heads = _exactly(pipe, int.from_bytes(sizes[:4], "big"))
-            contents = memoryview(_exactly(pipe, int.from_bytes(sizes[4:], "big")))
-            failed = _write(target, heads, contents)
-            _say(answers, msgpack.packb((dict(target.not_set), failed)))
+        while sizes := _exactly(pipe, SIZES):
+            heads, contents = (_exactly(pipe, size) for size in decode_sizes(sizes))
+            failures = _write(target, heads, contents)
+            _say(answers, encode_answer(dict(target.not_set), failures))
             target.not_set.clear()
 
 
-def _write(target: Target, heads: bytes, contents: memoryview) -> list[tuple[int, bool, str]]:
-    unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=len(heads))
-    unpacker.feed(heads)
-    failed: list[tuple[int, bool, str]] = []
-    at = 0
-    for number, (relative, size, *fields) in enumerate(unpacker):
+def _write(target: Target, heads: bytes, contents: bytes) -> list[Failure]:
+    failures: list[Failure] = []
+    for number, (relative, data, entry) in enumerate(decode_files(heads, memoryview(contents))):
         try:
-            target.write_whole(relative, contents[at : at + size], _entry(relative, size, *fields))
+            target.write_whole(relative, data, entry)
         except TargetError as e:
-            failed.append((number, isinstance(e, TargetFull), str(e)))
+            failures.append(Failure(number, isinstance(e, TargetFull), str(e)))
             if isinstance(e, TargetFull):
                 break
-        at += size
-    return failed
-
-
-def _entry(
-    relative: bytes, size: int, mode: int, uid: int, gid: int, mtime_ns: int, extra: dict[str, Any] | None
-) -> Entry:
-    return Entry(relative, FILE, mode, uid, gid, mtime_ns, 0, 0, size, 1, extra)
+    return failures
 
 
 def _exactly(pipe: Any, size: int) -> bytes:

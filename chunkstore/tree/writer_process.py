@@ -5,10 +5,8 @@ once: each of the five calls for a file has to wait for the interpreter's lock w
 
     take -> batch -> [thread: pipe -> `file_writer`, another process: created, written, attributes set -> pipe] -> what failed
 
-The other process gets the open directory of the target and what is to be written, no keys, and knows no repository. A
-batch is the length of its heads and of its contents (4 bytes each), the heads (msgpack: path, length, mode, uid, gid, mtime,
-extra of each file) and the contents, joined. It is answered by a msgpack array: what could not be set and how often; and
-for each file that failed its number, whether the target is full, and the error.
+The other process gets the open directory of the target and what is to be written (`format.file_batches`), no keys, and
+knows no repository.
 """
 
 from __future__ import annotations
@@ -22,10 +20,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from typing import Generic, NamedTuple, TypeVar
 
-import msgpack
-
 from chunkstore.errors import TargetError
 from chunkstore.format.entries import Entry
+from chunkstore.format.file_batches import Answer, Answers, Failure, Heads, encode_batch
 from chunkstore.parallel import OrderedPool
 from chunkstore.tree.attributes import Ownership
 from chunkstore.tree.creating import Data
@@ -58,18 +55,6 @@ class _Batch(NamedTuple, Generic[T]):
     contents: list[Data]
     files: list[tuple[T, int]]
 
-    def message(self) -> bytes:
-        heads, contents = b"".join(self.heads), b"".join(self.contents)
-        return b"".join((len(heads).to_bytes(4, "big"), len(contents).to_bytes(4, "big"), heads, contents))
-
-
-class _Answer(NamedTuple, Generic[T]):
-    """What could not be set, how often, and by their number the files that failed: (the target is full, the error)."""
-
-    files: list[tuple[T, int]]
-    not_set: dict[str, int]
-    failed: dict[int, tuple[bool, str]]
-
 
 class Writers(Generic[T]):
     """Processes that write files to an empty target. One thread at a time; `close` it."""
@@ -80,8 +65,8 @@ class Writers(Generic[T]):
         self._processes = processes
         self._idle = deque(processes)
         window = _BYTES_WAITING // _BATCH_BYTES
-        self._sending = OrderedPool[_Batch[T], _Answer[T]](self._send, len(processes), window, "write")
-        self._pack = msgpack.Packer().pack
+        self._sending = OrderedPool[_Batch[T], tuple[_Batch[T], Answer]](self._send, len(processes), window, "write")
+        self._heads = Heads()
         self._batch = _Batch[T]([], [], [])
         self._size = 0
         self._done: list[Written[T]] = []
@@ -109,7 +94,7 @@ class Writers(Generic[T]):
             return False
         size = len(data)
         try:
-            head = self._pack((relative, size, entry.mode, entry.uid, entry.gid, entry.mtime_ns, entry.extra))
+            head = self._heads.encode(relative, size, entry)
         except OverflowError:  # a time of more than 64 bits
             return False
         batch = self._batch
@@ -130,8 +115,8 @@ class Writers(Generic[T]):
         """As `results`, when everything that was taken is done."""
         if self._batch.files:
             self._hand_over()
-        for answer in self._sending.drain():
-            self._note(answer)
+        for batch, answer in self._sending.drain():
+            self._note(batch, answer)
         return self.results()
 
     def close(self) -> None:
@@ -142,25 +127,25 @@ class Writers(Generic[T]):
 
     def _hand_over(self) -> None:
         batch, self._batch, self._size = self._batch, _Batch[T]([], [], []), 0
-        for answer in self._sending.submit(batch):
-            self._note(answer)
+        for each, answer in self._sending.submit(batch):
+            self._note(each, answer)
 
-    def _send(self, batch: _Batch[T]) -> _Answer[T]:
+    def _send(self, batch: _Batch[T]) -> tuple[_Batch[T], Answer]:
         """Worker: as many of them as processes."""
         process = self._idle.popleft()
         try:
-            not_set, failed = process.write(batch.message())
+            return batch, process.write(encode_batch(batch.heads, batch.contents))
         finally:
             self._idle.append(process)
-        return _Answer(batch.files, not_set, {number: (full, message) for number, full, message in failed})
 
-    def _note(self, answer: _Answer[T]) -> None:
+    def _note(self, batch: _Batch[T], answer: Answer) -> None:
         self._target.not_set.update(answer.not_set)
-        for number, (purpose, size) in enumerate(answer.files):
-            full, message = answer.failed.get(number, (False, None))
-            if full:
-                raise TargetFull(message)
-            self._done.append(Written(purpose, size, TargetError(message) if message else None))
+        failed: dict[int, Failure] = {each.number: each for each in answer.failures}
+        for number, (purpose, size) in enumerate(batch.files):
+            failure = failed.get(number)
+            if failure is not None and failure.full:
+                raise TargetFull(failure.message)
+            self._done.append(Written(purpose, size, TargetError(failure.message) if failure else None))
 
 
 class Process:
@@ -171,7 +156,7 @@ class Process:
         self.process = process
         self._batches = batches
         self._answers = answers
-        self._unpacker = msgpack.Unpacker(use_list=True)
+        self._received = Answers()
 
     @classmethod
     def start(cls, target: Target) -> Process:
@@ -188,7 +173,7 @@ class Process:
             undo.pop_all()
             return cls(process, ends[1], ends[2])
 
-    def write(self, batch: bytes) -> tuple[dict[str, int], list[tuple[int, bool, str]]]:
+    def write(self, batch: bytes) -> Answer:
         """What came of a batch. Raises `WriterEnded`."""
         left = memoryview(batch)
         try:
@@ -196,10 +181,9 @@ class Process:
                 left = left[os.write(self._batches, left) :]
         except BrokenPipeError as e:
             raise WriterEnded(_ENDED) from e
-        while answer := os.read(self._answers, 1 << 16):
-            self._unpacker.feed(answer)
-            for not_set, failed in self._unpacker:
-                return not_set, failed
+        while data := os.read(self._answers, 1 << 16):
+            if (answer := self._received.feed(data)) is not None:
+                return answer
         raise WriterEnded(_ENDED)
 
     def close(self) -> None:
