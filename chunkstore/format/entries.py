@@ -229,6 +229,11 @@ Row = list[Any]
 """The fields of `Entry`, in order, not made an Entry yet."""
 
 
+def encode_row(row: Row) -> bytes:
+    """What `encode_entry` made of it, when it came from a segment."""
+    return _pack(row)
+
+
 def read_own_segment(data: bytes) -> tuple[Owners, Iterator[tuple[bytes, Row]]]:
     """The owners, and (parent, fields) of the entries, of a segment that this client wrote itself and whose id was
     checked: nothing else is.

@@ -11,7 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from chunkstore.format.entries import MAX_SEGMENT, Entry, encode_directory, encode_entry, encode_segment, join
+from chunkstore.format.entries import (
+    MAX_SEGMENT,
+    Entry,
+    Row,
+    encode_directory,
+    encode_entry,
+    encode_row,
+    encode_segment,
+    join,
+)
 from chunkstore.format.owners import Owners
 from chunkstore.format.tree_nodes import (
     ContentNode,
@@ -126,6 +135,9 @@ class ManifestWriter:
     def add_ids(self, ids: bytes) -> None:
         """Joined ids of chunks of the entry that is added next."""
         self._log.ids(ids)
+        self._take_ids(ids)
+
+    def _take_ids(self, ids: bytes) -> None:
         run = self._run
         if len(ids) == ID_SIZE and len(run) < (RUN_MIN - 1) * ID_SIZE:  # nothing to decide for most files
             run += ids
@@ -157,31 +169,48 @@ class ManifestWriter:
 
     def add(self, parent: bytes, entry: Entry) -> None:
         """The next entry, in the directory `parent`; decides whether the segment ends after it."""
-        self.add_quietly(parent, entry)
-        if self._entries < SEGMENT_MIN:
-            cut = False
-        else:
-            digest = hashlib.blake2b(join(parent, entry[0]), key=self._cut_key, digest_size=2).digest()
-            cut = (digest[0] << 8 | digest[1]) & _SEGMENT_MASK == 0
-        if cut or self._entries >= SEGMENT_MAX or self._size >= _SEGMENT_BYTES:
-            self.end_segment()
+        self._add(parent, entry, encode_entry(entry))
+        self._end_where_due(parent, entry[0])
 
-    def add_quietly(self, parent: bytes, entry: Entry) -> None:
-        """Like `add`, when it is known that the segment does not end here."""
+    def add_rows(self, rows: Sequence[tuple[bytes, Row, int]], ids: bytes, *, ends: bool) -> None:
+        """`add_ids` and `add` for entries of the last manifest as they were: (parent, fields, anything); `ids` are those of
+        all of them, joined. Without `ends` it is known that the segment does not end after any of them.
+        """
+        self._log.ids(ids)
+        at = 0
+        for parent, row, _ in rows:
+            if row[9]:
+                start, at = at, at + row[9] * ID_SIZE
+                self._take_ids(ids[start:at])
+            self._add(parent, row, encode_row(row))
+            if ends:
+                self._end_where_due(parent, row[0])
+
+    def _add(self, parent: bytes, entry: Entry | Row, encoded: bytes) -> None:
         if not self._entries:
             self._empty = False
-            self._first = (parent, entry.name)
+            self._first = (parent, entry[0])
             self._parent = b""
         if parent != self._parent:
             self._append(encode_directory(parent))
             self._parent = parent
-        self._append(encode_entry(entry))
+        self._pieces.append(encoded)
+        self._size += len(encoded)
         self._users.add(entry[3])
         self._groups.add(entry[4])
         self._entries += 1
-        if entry.chunks > _OWN_RUN:
+        if entry[9] > _OWN_RUN:
             self._end_run(len(self._run) // ID_SIZE)
         self._file_start = len(self._run) // ID_SIZE
+
+    def _end_where_due(self, parent: bytes, name: bytes) -> None:
+        if self._entries < SEGMENT_MIN:
+            cut = False
+        else:
+            digest = hashlib.blake2b(join(parent, name), key=self._cut_key, digest_size=2).digest()
+            cut = (digest[0] << 8 | digest[1]) & _SEGMENT_MASK == 0
+        if cut or self._entries >= SEGMENT_MAX or self._size >= _SEGMENT_BYTES:
+            self.end_segment()
 
     def _append(self, piece: bytes) -> None:
         self._pieces.append(piece)

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Entry
+from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK
 from chunkstore.format.owners import Owners
 from chunkstore.format.tree_nodes import encode_run
 from chunkstore.ids import ChunkId
@@ -90,9 +90,8 @@ class LastManifest(LastEntries):
             return kept
         self._at = end = start + kept.end - at
         if not self._holds(start, end):
-            for position in range(start, end):
-                _, row, first_id = self._rows[position]
-                self.keep(parent, Match(row, first_id, position))
+            self.interrupt()
+            self._write_rows(start, end, ends=True)
         return kept
 
     def _run_of(self, parent: bytes, children: Sequence[tuple[bytes, os.stat_result]], at: int) -> Kept:
@@ -146,10 +145,20 @@ class LastManifest(LastEntries):
         if not self._held:
             return
         held, self._held = self._held, 0
-        for parent, row, first_id in self._rows[:held]:
-            for ids in self._read_ids(first_id, row[9]):
+        self._write_rows(0, held, ends=False)
+
+    def _write_rows(self, start: int, end: int, *, ends: bool) -> None:
+        """Write entries as they were; all at once, unless their ids are too many to be held in memory."""
+        rows = self._rows[start:end]
+        first, (_, last, last_id) = rows[0][2], rows[-1]
+        count = last_id + last[9] - first
+        if count <= _IDS_AT_ONCE:
+            self._manifest.add_rows(rows, b"".join(self._read_ids(first, count)), ends=ends)
+            return
+        for each in rows:
+            for ids in self._read_ids(each[2], each[1][9]):
                 self._manifest.add_ids(ids)
-            self._manifest.add_quietly(parent, Entry._make(row))
+            self._manifest.add_rows([each], b"", ends=ends)
 
     def _reuse(self) -> None:
         segment = self._segment
