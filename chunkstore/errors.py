@@ -27,6 +27,7 @@ Each leaf says who can act on it; only the command line turns a class into an ex
     │   └── GpgFailed            the user: gpg is missing, timed out or broke off
     ├── SourceError              the user: nothing of what was asked for could be read
     ├── TargetError              the user: the place to restore to is not as it must be
+    ├── HelperEnded              nobody: a process that we had started is gone; the run can be started again
     └── Interrupted              nobody: Ctrl-C or SIGTERM
 """
 
@@ -147,6 +148,10 @@ class SourceError(ChunkstoreError):
 
 class TargetError(ChunkstoreError):
     """The target of a restore is not as it must be."""
+
+
+class HelperEnded(ChunkstoreError):
+    """A process that this one had started for its work was killed, or failed."""
 
 
 class Interrupted(ChunkstoreError):

@@ -230,8 +230,11 @@ Row = list[Any]
 
 
 def encode_row(row: Row) -> bytes:
-    """What `encode_entry` made of it, when it came from a segment."""
-    return _pack(row)
+    """What `encode_entry` makes of an entry of these fields; they may also be as they were in a segment."""
+    try:
+        return _pack(row)
+    except OverflowError:
+        return encode_entry(Entry._make(row))
 
 
 def read_own_segment(data: bytes) -> tuple[Owners, Iterator[tuple[bytes, Row]]]:

@@ -1,7 +1,7 @@
 """What processes that write files of one restore are told, and answer, through pipes; nothing of it is ever stored.
 
-A batch is the length of its heads and of its contents (4 bytes each, big-endian), the heads (a msgpack stream: of each file
-an array of path, length, mode, uid, gid, mtime and extras) and the contents, joined. The answer is a msgpack array: what
+A batch is the length of its heads (4 bytes, big-endian), the heads (a msgpack stream: of each file an array of path, length,
+mode, uid, gid, mtime and extras) and the contents of the files, joined. The answer is a msgpack array: what
 could not be set and how often; and for each file that failed its number, whether the target is full, and the error.
 """
 
@@ -13,9 +13,6 @@ from typing import NamedTuple
 import msgpack
 
 from chunkstore.format.entries import FILE, Entry
-
-SIZES = 8
-"""Bytes that a batch begins with."""
 
 
 class Failure(NamedTuple):
@@ -45,25 +42,20 @@ class Heads:
         return self._pack(head)  # type: ignore[no-any-return]
 
 
-def encode_batch(heads: Iterable[bytes], contents: Iterable[bytes | bytearray | memoryview]) -> bytes:
-    """A batch of files."""
-    head, content = b"".join(heads), b"".join(contents)
-    return b"".join((len(head).to_bytes(4, "big"), len(content).to_bytes(4, "big"), head, content))
+def encode_heads(heads: Iterable[bytes]) -> tuple[bytes, bytes]:
+    """A batch, but for the contents that follow."""
+    joined = b"".join(heads)
+    return len(joined).to_bytes(4, "big"), joined
 
 
-def decode_sizes(data: bytes) -> tuple[int, int]:
-    """Of the heads and the contents that follow."""
-    return int.from_bytes(data[:4], "big"), int.from_bytes(data[4:], "big")
-
-
-def decode_files(heads: bytes, contents: memoryview) -> Iterator[tuple[bytes, memoryview, Entry]]:
-    """Path, content and entry of each file of a batch."""
-    unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=len(heads))
-    unpacker.feed(heads)
-    at = 0
+def decode_batch(batch: memoryview) -> Iterator[tuple[bytes, memoryview, Entry]]:
+    """Path, content and entry of each file."""
+    at = 4 + int.from_bytes(batch[:4], "big")
+    unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=at)
+    unpacker.feed(batch[4:at])
     for relative, size, mode, uid, gid, mtime_ns, extra in unpacker:
         entry = Entry(relative, FILE, mode, uid, gid, mtime_ns, 0, 0, size, 1, extra)
-        yield relative, contents[at : at + size], entry
+        yield relative, batch[at : at + size], entry
         at += size
 
 
@@ -72,15 +64,7 @@ def encode_answer(not_set: dict[str, int], failures: Sequence[Failure]) -> bytes
     return msgpack.packb((not_set, failures))  # type: ignore[no-any-return]
 
 
-class Answers:
-    """Puts answers together again."""
-
-    def __init__(self) -> None:
-        self._unpacker = msgpack.Unpacker()
-
-    def feed(self, data: bytes) -> Answer | None:
-        """The answer that these bytes complete; None while it is not."""
-        self._unpacker.feed(data)
-        for not_set, failures in self._unpacker:
-            return Answer(not_set, [Failure(*each) for each in failures])
-        return None
+def decode_answer(data: bytes | bytearray) -> Answer:
+    """What was said of a batch."""
+    not_set, failures = msgpack.unpackb(data)
+    return Answer(not_set, [Failure(*each) for each in failures])

@@ -53,6 +53,14 @@ class Tally:
         counted.bytes += size
         setattr(counted, which, getattr(counted, which) + 1)
 
+    def new(self, files: int, size: int) -> None:
+        """So many files of `size` bytes in all that the last manifest did not have, and that were read."""
+        counted = self.statistics
+        counted.files += files
+        counted.files_new += files
+        counted.bytes += size
+        counted.bytes_read += size
+
     def unchanged(self, files: int, size: int, directories: int, links: int) -> None:
         """So many files of `size` bytes in all, directories and links that are as they were."""
         counted = self.statistics

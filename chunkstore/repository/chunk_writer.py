@@ -83,6 +83,8 @@ class ChunkWriter:
         self._options = options
         key, config = repository.key, repository.config
         self._id_keys = key.chunk_id_keys
+        self._content_key, self._content_size = self._id_keys[ChunkKind.CONTENT], config.frame_size
+        self._space = memoryview(b"")
         self._frame_size = {ChunkKind.CONTENT: config.frame_size}
         self._frame_size[ChunkKind.MANIFEST] = self._frame_size[ChunkKind.REFERENCE] = config.frame_size // 4
         self._capacity = max(config.frame_size, max_chunk, MAX_SEGMENT)
@@ -133,14 +135,16 @@ class ChunkWriter:
 
         Saves small files a copy: they are read where they will be compressed.
         """
-        frame = self._frame_for(ChunkKind.CONTENT, size)
-        return memoryview(frame.buffer)[frame.used : frame.used + size]
+        frame = self._open.get(ChunkKind.CONTENT)
+        if frame is None or not 0 < size <= self._content_size - frame.used:
+            frame = self._frame_for(ChunkKind.CONTENT, size)
+        self._space = memoryview(frame.buffer)[frame.used : frame.used + size]
+        return self._space
 
     def take(self, size: int) -> ChunkId:
         """The first `size` bytes of the last `space` are a chunk: its id. Stored only when it is not known."""
         frame = self._open[ChunkKind.CONTENT]
-        data = memoryview(frame.buffer)[frame.used : frame.used + size]
-        chunk_id = ChunkId(blake3(data, key=self._id_keys[ChunkKind.CONTENT]).digest())
+        chunk_id = ChunkId(blake3(self._space[:size], key=self._content_key).digest())
         if not self.knows(chunk_id) or (self._sparse and self._renews(chunk_id, size)):
             self._append(frame, chunk_id, size)
         return chunk_id

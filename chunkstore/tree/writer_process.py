@@ -11,19 +11,16 @@ knows no repository.
 
 from __future__ import annotations
 
-import fcntl
-import os
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Generic, NamedTuple, TypeVar
 
-from chunkstore.errors import TargetError
+from chunkstore.errors import HelperEnded, TargetError
 from chunkstore.format.entries import Entry
-from chunkstore.format.file_batches import Answer, Answers, Failure, Heads, encode_batch
+from chunkstore.format.file_batches import Answer, Failure, Heads, decode_answer, encode_heads
 from chunkstore.parallel import OrderedPool
+from chunkstore.processes import Helper
 from chunkstore.tree.attributes import Ownership
 from chunkstore.tree.creating import Data
 from chunkstore.tree.inode_flags import SEALING
@@ -34,9 +31,7 @@ _BATCH_BYTES = 256 << 10
 _BATCH_FILES = 64
 _BYTES_WAITING = 16 << 20
 """Of batches that were not answered; what the other process has to do while this one finds out what is next."""
-_PIPE_BYTES = 1 << 20
-"""Of one that is asked for; a system may give less."""
-_ENDED = "the process that writes files ended unexpectedly"
+_MODULE = "chunkstore.tree.file_writer"
 T = TypeVar("T")
 
 
@@ -59,13 +54,13 @@ class _Batch(NamedTuple, Generic[T]):
 class Writers(Generic[T]):
     """Processes that write files to an empty target. One thread at a time; `close` it."""
 
-    def __init__(self, target: Target, processes: Sequence[Process]) -> None:
-        """Takes over the processes; see `start`."""
+    def __init__(self, target: Target, helpers: Sequence[Helper]) -> None:
+        """Takes over the helpers; see `start`."""
         self._target = target
-        self._processes = processes
-        self._idle = deque(processes)
+        self._helpers = helpers
+        self._idle = deque(helpers)
         window = _BYTES_WAITING // _BATCH_BYTES
-        self._sending = OrderedPool[_Batch[T], tuple[_Batch[T], Answer]](self._send, len(processes), window, "write")
+        self._sending = OrderedPool[_Batch[T], tuple[_Batch[T], Answer]](self._send, len(helpers), window, "write")
         self._heads = Heads()
         self._batch = _Batch[T]([], [], [])
         self._size = 0
@@ -74,14 +69,13 @@ class Writers(Generic[T]):
     @classmethod
     def start(cls, target: Target, count: int = 1) -> Writers[T] | None:
         """None where the system lets us start none."""
-        processes: list[Process] = []
-        try:
+        ownership = Ownership.NUMBERS if target.ownership is Ownership.NAMES else target.ownership
+        root = target.fileno()
+        helpers: list[Helper] = []
+        with suppress(OSError):
             for _ in range(count):
-                processes.append(Process.start(target))
-        except OSError:
-            if not processes:
-                return None
-        return cls(target, processes)
+                helpers.append(Helper.start(_MODULE, root, target.path, ownership.value, keep=[root]))
+        return cls(target, helpers) if helpers else None
 
     def take(self, relative: bytes, data: Data, entry: Entry, purpose: T) -> bool:
         """Whether this file will be written: its directory has been made. False for what is not for here.
@@ -122,7 +116,7 @@ class Writers(Generic[T]):
     def close(self) -> None:
         """End the processes; what they were not given yet they do not write. Idempotent."""
         self._sending.close()
-        for each in self._processes:
+        for each in self._helpers:
             each.close()
 
     def _hand_over(self) -> None:
@@ -132,11 +126,13 @@ class Writers(Generic[T]):
 
     def _send(self, batch: _Batch[T]) -> tuple[_Batch[T], Answer]:
         """Worker: as many of them as processes."""
-        process = self._idle.popleft()
+        helper = self._idle.popleft()
         try:
-            return batch, process.write(encode_batch(batch.heads, batch.contents))
+            return batch, decode_answer(helper.ask(*encode_heads(batch.heads), *batch.contents))
+        except HelperEnded as e:
+            raise WriterEnded("the process that writes files ended unexpectedly") from e
         finally:
-            self._idle.append(process)
+            self._idle.append(helper)
 
     def _note(self, batch: _Batch[T], answer: Answer) -> None:
         self._target.not_set.update(answer.not_set)
@@ -146,70 +142,3 @@ class Writers(Generic[T]):
             if failure is not None and failure.full:
                 raise TargetFull(failure.message)
             self._done.append(Written(purpose, size, TargetError(failure.message) if failure else None))
-
-
-class Process:
-    """One process and the pipes to it."""
-
-    def __init__(self, process: subprocess.Popen[bytes], batches: int, answers: int) -> None:
-        """Takes over the writing end of one pipe and the reading end of the other."""
-        self.process = process
-        self._batches = batches
-        self._answers = answers
-        self._received = Answers()
-
-    @classmethod
-    def start(cls, target: Target) -> Process:
-        """Raises `OSError` where the system lets us start none."""
-        with ExitStack() as undo, ExitStack() as theirs:
-            ends = []
-            for _ in range(2):
-                reading, writing = os.pipe()
-                ends += [reading, writing]
-                own, other = (writing, reading) if len(ends) == 2 else (reading, writing)
-                undo.callback(os.close, own)
-                theirs.callback(os.close, other)
-            process = _start(target, ends[0], ends[3])
-            undo.pop_all()
-            return cls(process, ends[1], ends[2])
-
-    def write(self, batch: bytes) -> Answer:
-        """What came of a batch. Raises `WriterEnded`."""
-        left = memoryview(batch)
-        try:
-            while left:
-                left = left[os.write(self._batches, left) :]
-        except BrokenPipeError as e:
-            raise WriterEnded(_ENDED) from e
-        while data := os.read(self._answers, 1 << 16):
-            if (answer := self._received.feed(data)) is not None:
-                return answer
-        raise WriterEnded(_ENDED)
-
-    def close(self) -> None:
-        """Let it end when it has written what it was given. Idempotent."""
-        for end in (self._batches, self._answers):
-            if end >= 0:
-                os.close(end)
-        self._batches = self._answers = -1
-        self.process.wait()
-
-
-def _start(target: Target, batches: int, answers: int) -> subprocess.Popen[bytes]:
-    ownership = Ownership.NUMBERS if target.ownership is Ownership.NAMES else target.ownership
-    root = target.fileno()
-    if hasattr(fcntl, "F_SETPIPE_SZ"):  # macOS has none
-        with suppress(OSError):
-            fcntl.fcntl(batches, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    program = f"""
-import sys
-sys.path[:] = {sys.path!r}
-from chunkstore.tree.file_writer import main
-main({batches}, {answers}, {root}, {target.path!r}, {ownership.value!r})
-"""
-    return subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        pass_fds=(batches, answers, root),
-    )

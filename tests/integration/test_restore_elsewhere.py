@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from chunkstore.processes import Helper
 from chunkstore.tree.problems import WriterEnded
-from chunkstore.tree.writer_process import Process
 from tests.engine import KIB, Client
 from tests.restoring import REFUSE, restored
 from tests.storages import Fresh
@@ -45,14 +45,14 @@ class Watched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, kill_at: int | None = None) -> None:
         self.batches = 0
         self._kill_at = kill_at
-        self._write = Process.write
-        monkeypatch.setattr(Process, "write", lambda process, batch: self._count(process, batch))
+        self._ask = Helper.ask
+        monkeypatch.setattr(Helper, "ask", lambda helper, *batch: self._count(helper, batch))
 
-    def _count(self, process: Process, batch: bytes) -> Any:
+    def _count(self, helper: Helper, batch: Any) -> Any:
         self.batches += 1
         if self.batches == self._kill_at:
-            process.process.send_signal(signal.SIGKILL)
-        return self._write(process, batch)
+            helper.process.send_signal(signal.SIGKILL)
+        return self._ask(helper, *batch)
 
 
 @pytest.mark.parametrize("verify", [False, True])
@@ -88,13 +88,13 @@ def test_one_file_that_can_not_be_written(
     """Somebody else puts something into the way."""
     taken = client.snapshot(source)
     target = tmp_path / "target"
-    start = Process.start
+    start = Helper.start
 
-    def in_the_way(where: Any) -> Process:
+    def in_the_way(*arguments: Any, **options: Any) -> Helper:
         (target / "many" / f"{FILES - 1}").write_bytes(b"mine")
-        return start(where)
+        return start(*arguments, **options)
 
-    monkeypatch.setattr(Process, "start", in_the_way)
+    monkeypatch.setattr(Helper, "start", in_the_way)
     told = restored(replace(client, workers=2), taken, target, REFUSE)
     assert len(told.done.problems) == 1
     assert f"many/{FILES - 1}: File exists" in told.done.problems[0]

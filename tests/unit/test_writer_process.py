@@ -127,16 +127,16 @@ class TestTrouble:
 
     @pytest.mark.parametrize("files", [1, 10_000])
     def test_the_process_is_killed(self, writer: Writers[int], files: int) -> None:
-        writer._processes[0].process.send_signal(signal.SIGKILL)
+        writer._helpers[0].process.send_signal(signal.SIGKILL)
         with pytest.raises(WriterEnded, match="ended unexpectedly"):
             everything(writer, {b"%d" % number: (b"data", entry()) for number in range(files)})
 
     def test_it_ends_with_its_pipe_and_not_by_an_interrupt(self, target: Target, writer: Writers[int]) -> None:
         assert len(everything(writer, {b"f": (b"", entry())})) == 1
-        writer._processes[0].process.send_signal(signal.SIGINT)
+        writer._helpers[0].process.send_signal(signal.SIGINT)
         assert len(everything(writer, {b"g": (b"", entry())})) == 1
         writer.close()
-        assert writer._processes[0].process.returncode == 0
+        assert writer._helpers[0].process.returncode == 0
 
     def test_more_errors_than_a_pipe_holds(self, writer: Writers[int]) -> None:
         files = {b"gone/" + b"n" * 200 + b"%d" % number: (b"", entry()) for number in range(5000)}

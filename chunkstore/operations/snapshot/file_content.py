@@ -59,15 +59,16 @@ class FileContent:
         self._scratch = scratch
         self._tick = tick
         self._extras = extras
-        self._small = min(chunker.min_size, chunker.max_size - 1)
+        self.small = min(chunker.min_size, chunker.max_size - 1)
+        """A file of so many bytes is one chunk."""
         self._buffer: bytearray | None = None
 
     def store(self, path: bytes, walked: os.stat_result) -> Content:
         """Read the file at `path`, whose `lstat` was `walked`. `OSError` when it can not be, or is no regular file any more."""
         descriptor = open_source(path)
         try:
-            if walked.st_size <= self._small and not _is_sparse(descriptor, walked):
-                content = self._store_small(descriptor, path, walked)
+            if walked.st_size <= self.small and not _is_sparse(descriptor, walked):
+                content = self.store_small(descriptor, path, walked)
                 if content is not None:
                     return content
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -76,8 +77,9 @@ class FileContent:
         finally:
             os.close(descriptor)
 
-    def _store_small(self, descriptor: int, path: bytes, walked: os.stat_result) -> Content | None:
-        """One chunk, read where it will be compressed; None when this is not what was walked, or it did not hold still.
+    def store_small(self, descriptor: int, path: bytes, walked: os.stat_result) -> Content | None:
+        """Read an open file of up to `small` bytes without holes as one chunk, where it will be compressed. None when this
+        is not what was walked, or it did not hold still.
 
         One byte more is asked for, to see the end. One `fstat` tells both: it is as the `lstat` was.
         """

@@ -173,8 +173,9 @@ class Run:
             self._check()
             at = 0
             while at < len(children):
-                at = self._entries.add_unchanged(parent, children, at)
-                if at < len(children):
+                begun, at = at, self._entries.add_unchanged(parent, children, at)
+                at = self._entries.add_new(parent, children, at)
+                if at == begun:
                     self._entries.add(parent, *children[at])
                     at += 1
                 if self._checkpoints.due:

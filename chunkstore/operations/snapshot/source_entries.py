@@ -22,6 +22,7 @@ from chunkstore.format.entries import (
 from chunkstore.operations.snapshot.file_content import Content, FileContent, ReadInto, known
 from chunkstore.operations.snapshot.last_entries import Match
 from chunkstore.operations.snapshot.last_manifest import LastManifest
+from chunkstore.operations.snapshot.new_files import NewFiles
 from chunkstore.operations.snapshot.values import SnapshotOptions
 from chunkstore.operations.tally import Tally
 from chunkstore.progress import Progress
@@ -64,6 +65,7 @@ class SourceEntries:
         self._manifest = manifest
         self._last = last
         self._content = content
+        self._new_files = NewFiles(content, manifest, progress)
         self._metadata = metadata
         self._links = links
         self._tally = tally
@@ -87,6 +89,18 @@ class SourceEntries:
             self._tally.unchanged(kept.files, kept.size, kept.directories, kept.links)
             self._progress.advance(kept.files, kept.size)
         return kept.end
+
+    def add_new(self, parent: bytes, children: Sequence[tuple[bytes, os.stat_result]], at: int) -> int:
+        """Store children of a directory, from `at` on, as far as they are small files and the last manifest is at its end.
+
+        Returns the position of the first that is not: it is for `add`.
+        """
+        if not self._last.is_over:
+            return at
+        self._last.interrupt()
+        stored = self._new_files.store_run(parent, children, at)
+        self._tally.new(stored.files, stored.size)
+        return stored.end
 
     def add(self, parent: bytes, name: bytes, status: os.stat_result) -> None:
         """The next file of the walk, with its `lstat`. What can not be read is reported."""
