@@ -5,6 +5,7 @@ What it does with a rename onto a file that is there can be chosen: version 3 sa
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -25,11 +26,14 @@ class Files(SFTPServerInterface):
 
     def list_folder(self, path: str) -> list[SFTPAttributes] | int:
         try:
-            return [
-                SFTPAttributes.from_stat(entry.stat(follow_symlinks=False), entry.name) for entry in os.scandir(path)
-            ]
+            names = os.listdir(path)
         except OSError as error:
             return SFTPServer.convert_errno(error.errno or 0)
+        found = []
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # gone since
+                found.append(SFTPAttributes.from_stat(os.lstat(os.path.join(path, name)), name))
+        return found
 
     def stat(self, path: str) -> SFTPAttributes | int:
         return self._attributes(path, follow=True)

@@ -40,9 +40,15 @@ def read(fd: int) -> bytes:
 
 
 def test_a_file_that_was_not_cached_is_not_after_it_was_read(descriptor: int) -> None:
-    content = read(descriptor)
-    assert len(content) == SIZE
-    assert is_cold(descriptor, SIZE)
+    """A system may keep a page that is just being read ahead, on a busy machine: so not each single time."""
+    for _ in range(5):
+        forget(descriptor, 0)
+        content = read(descriptor)
+        assert len(content) == SIZE
+        if is_cold(descriptor, SIZE):
+            break
+    else:
+        pytest.fail("it stays cached")
     assert os.pread(descriptor, SIZE, 0) == content
 
 
