@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import NamedTuple, Protocol, TypeAlias
 
 from chunkstore.errors import InvalidArgument
@@ -151,6 +152,9 @@ def _is_directory(status: os.stat_result) -> bool:
     return status[0] & 0o170000 == 0o040000
 
 
+_name_of = attrgetter("name")
+
+
 class _Below:
     """Walks single roots."""
 
@@ -207,8 +211,8 @@ class _Below:
             self._on_error(path, e)
             return
         with entries:
-            names = self._some(path, entries)
-            more = self._some(path, entries)
+            names, ended = self._some(path, entries)
+            more = [] if ended else self._some(path, entries)[0]
             runs = self._spill(path, entries, names, more) if more else None
         prefix = path if path == b"/" else path + b"/"
         try:
@@ -231,15 +235,14 @@ class _Below:
         left_out = {name for name, what in decided if what is Directories.LEFT_OUT}
         return [child for child in children if child[0] not in left_out] if left_out else children
 
-    def _some(self, path: bytes, entries: Iterator[os.DirEntry[str]]) -> list[bytes]:
-        """Sorted names, at most as many as fit; none at the end. A name that the system lists twice counts once."""
-        names: set[bytes] = set()
+    def _some(self, path: bytes, entries: Iterator[os.DirEntry[str]]) -> tuple[list[bytes], bool]:
+        """Sorted names, at most as many as fit, and whether there are no more. One that the system lists twice counts once."""
+        found: list[str] = []
         try:
-            for entry in islice(entries, self._limit):
-                names.add(entry.name.encode(_ENCODING, _ERRORS))
+            found.extend(map(_name_of, islice(entries, self._limit)))
         except OSError as e:  # what was read until then is worth having
             self._on_error(path, e)
-        return sorted(names)
+        return sorted({name.encode(_ENCODING, _ERRORS) for name in found}), len(found) < self._limit
 
     def _spill(self, path: bytes, entries: Iterator[os.DirEntry[str]], names: list[bytes], more: list[bytes]) -> Runs:
         """All names of a huge directory, of which the first ones have been read; empties `names`."""
@@ -249,7 +252,7 @@ class _Below:
             names.clear()
             while more:
                 runs.add(more)
-                more = self._some(path, entries)
+                more = self._some(path, entries)[0]
         except BaseException:
             runs.close()
             raise

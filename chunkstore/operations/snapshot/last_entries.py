@@ -128,8 +128,9 @@ class LastEntries:
         first_id = segment.first_id
         owners, rows = read_own_segment(segment.data)
         self._compare(owners)
+        found = self._rows
         for parent, row in rows:
-            self._rows.append((parent, row, first_id))
+            found.append((parent, row, first_id))
             first_id += row[9]
         self._pass_over()
         return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK
@@ -22,6 +23,8 @@ from chunkstore.repository.manifest_writer import ManifestWriter
 
 _IDS_AT_ONCE = 4096
 """Chunk ids copied in one go."""
+_seen = attrgetter("st_uid", "st_gid", "st_mtime_ns", "st_ctime_ns", "st_ino")
+"""Fields 3 to 7 of an entry."""
 _FORMATS = {FILE: stat.S_IFREG, DIRECTORY: stat.S_IFDIR, SYMLINK: stat.S_IFLNK}
 """What `st_mode` says of the kinds that there are many of."""
 
@@ -99,16 +102,19 @@ class LastManifest(LastEntries):
         trusted, rows = self._trusted_before, self._rows
         files = size = directories = links = 0
         stop = min(len(children), at + len(rows) - self._at)
+        ahead = self._at - at
         for end in range(at, stop):
             name, status = children[end]
-            before, row, _ = rows[self._at + end - at]
-            was, kind, mode, uid, gid, mtime, ctime, inode, length, _, extra = row
-            if was != name or before != parent or ctime != status.st_ctime_ns or mtime != status.st_mtime_ns:
+            before, row, _ = rows[ahead + end]
+            kind, length, extra = row[1], row[8], row[10]
+            if row[0] != name or before != parent or row[3:8] != list(_seen(status)):
                 break
-            if inode != status.st_ino or uid != status.st_uid or gid != status.st_gid:
+            if row[5] >= trusted or row[6] >= trusted or status.st_mode != _FORMATS.get(kind, 0) | row[2]:
                 break
-            if mtime >= trusted or ctime >= trusted or status.st_mode != _FORMATS.get(kind, 0) | mode:
-                break
+            if kind == FILE and extra is None and length == status.st_size:
+                files += 1
+                size += length
+                continue
             if kind == DIRECTORY:
                 if extra:  # of an ancestor, for one
                     break
