@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from chunkstore.format.entries import (
@@ -23,18 +23,16 @@ from chunkstore.format.entries import (
 )
 from chunkstore.format.owners import Owners
 from chunkstore.format.tree_nodes import (
-    ContentNode,
-    NodeRef,
     PathKey,
-    ReferenceNode,
     RunRef,
     SegmentRef,
-    encode_content_node,
-    encode_reference_node,
     encode_run,
 )
-from chunkstore.ids import ID_SIZE, ChunkId
+from chunkstore.ids import ID_SIZE
 from chunkstore.keys.derivation import ChunkKind
+from chunkstore.repository.manifest_trees import ChunkSink, Roots, Trees
+
+__all__ = ["ChunkSink", "ManifestWriter", "OwnerNames", "Roots", "SegmentLog"]
 
 SEGMENT_MIN, SEGMENT_MAX = 32, 1024
 """Entries; the mean is `SEGMENT_MIN` + 128."""
@@ -44,15 +42,6 @@ RUN_MIN, RUN_MAX = 1024, 16384
 """Ids; the mean is `RUN_MIN` + 4096."""
 _RUN_MASK = 4095
 _OWN_RUN = 2048
-NODE_MIN, NODE_MAX = 16, 256
-_NODE_MASK = 63
-_NODE_BYTES = 256 << 10
-
-
-class ChunkSink(Protocol):
-    """Where manifest and reference chunks go."""
-
-    def add(self, kind: ChunkKind, data: bytes | memoryview) -> ChunkId: ...
 
 
 class OwnerNames(Protocol):
@@ -79,14 +68,6 @@ class SegmentLog(Protocol):
     def ids(self, ids: bytes) -> None: ...
 
     def segment(self, ref: SegmentRef, data: bytes) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Roots:
-    """The ids of the two top nodes: what a record refers to."""
-
-    content: ChunkId
-    reference: ChunkId
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +98,7 @@ class ManifestWriter:
         self._runs: list[RunRef] = []
         self._run = bytearray()
         self._file_start = 0
-        self._trees = _Trees(sink)
+        self._trees = Trees(sink)
         self._empty = True
 
     @property
@@ -265,67 +246,3 @@ class ManifestWriter:
         """End everything that is open; the roots of a manifest with at least one entry."""
         self.end_segment()
         return self._trees.finish()
-
-
-@dataclass(slots=True)
-class _OpenNode:
-    keys: list[PathKey] = field(default_factory=list)
-    children: list[SegmentRef | NodeRef] = field(default_factory=list)
-    size: int = 0
-    emitted: int = 0
-
-
-class _Trees:
-    """The content tree and the reference tree, which have the same shape."""
-
-    def __init__(self, sink: ChunkSink) -> None:
-        self._sink = sink
-        self._levels: list[_OpenNode] = []
-
-    def copy(self) -> _Trees:
-        """Trees of the same segments that can be finished while these grow."""
-        copy = _Trees(self._sink)
-        copy._levels = [replace(node, keys=[*node.keys], children=[*node.children]) for node in self._levels]
-        return copy
-
-    def add(self, first: PathKey, ref: SegmentRef) -> None:
-        """The next segment, which begins with this entry."""
-        self._add_child(0, first, ref, 40 * len(ref.runs))
-
-    def _add_child(self, level: int, key: PathKey, child: SegmentRef | NodeRef, extra: int) -> None:
-        if level == len(self._levels):
-            self._levels.append(_OpenNode())
-        node = self._levels[level]
-        node.keys.append(key)
-        node.children.append(child)
-        node.size += len(key[0]) + len(key[1]) + 80 + extra
-        count = len(node.keys)
-        bits = child.segment_id[0] if isinstance(child, SegmentRef) else child.content_id[0]
-        cut = count >= NODE_MIN and bits & _NODE_MASK == 0
-        if cut or count >= NODE_MAX or (count > 1 and node.size >= _NODE_BYTES):
-            self._end_node(level)
-
-    def _end_node(self, level: int) -> None:
-        pair = self._store_node(level)
-        node = self._levels[level]
-        first = node.keys[0]
-        self._levels[level] = _OpenNode(emitted=node.emitted + 1)
-        self._add_child(level + 1, first, pair, 0)
-
-    def _store_node(self, level: int) -> NodeRef:
-        node = self._levels[level]
-        content = encode_content_node(ContentNode(level, tuple(node.keys)))
-        reference = encode_reference_node(ReferenceNode(level, tuple(node.children)))  # type: ignore[arg-type]
-        return NodeRef(self._sink.add(ChunkKind.MANIFEST, content), self._sink.add(ChunkKind.REFERENCE, reference))
-
-    def finish(self) -> Roots:
-        """End all nodes; the roots of trees with at least one segment."""
-        level = 0
-        while True:
-            node = self._levels[level]
-            if level == len(self._levels) - 1 and not node.emitted:
-                top = self._store_node(level)
-                return Roots(top.content_id, top.reference_id)
-            if node.keys:
-                self._end_node(level)
-            level += 1

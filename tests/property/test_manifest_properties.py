@@ -19,7 +19,7 @@ from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK, Entry, component
 from chunkstore.ids import ChunkId, SnapshotId
 from chunkstore.keys.derivation import ChunkKind
 from chunkstore.operations.snapshot.last_manifest import LastManifest
-from chunkstore.repository import manifest_writer
+from chunkstore.repository import manifest_trees, manifest_writer
 from chunkstore.repository.manifest_cache import CacheHeader, ManifestCacheWriter, open_manifest_cache
 from chunkstore.repository.manifest_reader import ManifestReader
 from chunkstore.repository.manifest_writer import ManifestWriter, Roots
@@ -41,7 +41,7 @@ def small_world() -> Iterator[None]:
     """Segments of few entries, runs of few ids, nodes of few children: all of it shows in small manifests."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SMALL.items():
-            patch.setattr(manifest_writer, name, value)
+            patch.setattr(manifest_writer if hasattr(manifest_writer, name) else manifest_trees, name, value)
         yield
 
 
