@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Generic, NamedTuple, TypeVar
 
 from chunkstore.errors import HelperEnded, TargetError
@@ -68,14 +67,20 @@ class Writers(Generic[T]):
 
     @classmethod
     def start(cls, target: Target, count: int = 1) -> Writers[T] | None:
-        """None where the system lets us start none."""
+        """None where none can be started, or can not find this library: the program may be packed in one file, for one."""
         ownership = Ownership.NUMBERS if target.ownership is Ownership.NAMES else target.ownership
         root = target.fileno()
         helpers: list[Helper] = []
-        with suppress(OSError):
+        try:
             for _ in range(count):
                 helpers.append(Helper.start(_MODULE, root, target.path, ownership.value, keep=[root]))
-        return cls(target, helpers) if helpers else None
+            for each in helpers:
+                each.ask(*encode_heads([]))
+        except (OSError, HelperEnded):
+            for each in helpers:
+                each.close()
+            return None
+        return cls(target, helpers)
 
     def take(self, relative: bytes, data: Data, entry: Entry, purpose: T) -> bool:
         """Whether this file will be written: its directory has been made. False for what is not for here.

@@ -14,6 +14,7 @@ import pytest
 
 from chunkstore.format.entries import Entry
 from chunkstore.format.owners import NO_OWNERS
+from chunkstore.tree import writer_process
 from chunkstore.tree.inode_flags import SEALING
 from chunkstore.tree.problems import TargetFull, WriterEnded
 from chunkstore.tree.target import Ownership, Target
@@ -154,5 +155,11 @@ class TestTrouble:
     def test_no_process_to_be_had(self, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
         before = count_open()
         monkeypatch.setattr(sys, "executable", "/nowhere/python")
+        assert Writers[int].start(target) is None
+        assert count_open() == before
+
+    def test_a_process_that_does_not_find_the_library(self, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = count_open()
+        monkeypatch.setattr(writer_process, "_MODULE", "chunkstore.nowhere")
         assert Writers[int].start(target) is None
         assert count_open() == before
