@@ -195,7 +195,11 @@ class SftpStorage:
     def _temporary(self, session: SftpSession, data: Buffer) -> Iterator[Temporary]:
         """A file with this content and without a name; removed afterwards, unless the connection broke."""
         left, self._left_behind = self._left_behind, set()
-        self._remove(session, tuple(left))
+        try:
+            self._remove(session, tuple(left))
+        except BaseException:  # this connection broke, too: the next one tries again
+            self._left_behind |= left
+            raise
         directory = self._root.below(_TEMPORARY)
         try:
             file = Temporary(session, directory)
