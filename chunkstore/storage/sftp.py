@@ -27,7 +27,7 @@ from chunkstore.storage.retrying import RetryingStorage
 from chunkstore.storage.sftp_listing import SftpListing
 from chunkstore.storage.sftp_packets import Garbled, Kind, Refused, Status, string
 from chunkstore.storage.sftp_pool import SessionPool
-from chunkstore.storage.sftp_publishing import Temporary, create, flush_existing, replace, sweep
+from chunkstore.storage.sftp_publishing import Temporary, create, flush_existing, replace, sweep, temporary_path
 from chunkstore.storage.sftp_root import NotADirectory, SftpRoot, is_directory_now
 from chunkstore.storage.sftp_session import SftpSession
 from chunkstore.storage.sftp_transfers import NotAFile, read
@@ -200,23 +200,30 @@ class SftpStorage:
         except BaseException:  # this connection broke, too: the next one tries again
             self._left_behind |= left
             raise
-        directory = self._root.below(_TEMPORARY)
+        path, file, gone = temporary_path(self._root.below(_TEMPORARY)), None, False
         try:
-            file = Temporary(session, directory)
-        except Refused as error:
-            if not error.missing:
-                raise
-            self._root.make_directories(session, [_TEMPORARY])
-            file = Temporary(session, directory)
-        try:
+            file = self._opened(session, path)
             file.fill(data)
             self._sweep(session, file)
             yield file
         finally:
-            if session.idle:
-                file.discard()
-            else:
-                self._left_behind.add(file.path)
+            try:
+                if session.idle:
+                    if file is not None:
+                        file.discard()
+                    gone = True
+            finally:
+                if not gone:  # the connection broke, be it while the file was opened or removed
+                    self._left_behind.add(path)
+
+    def _opened(self, session: SftpSession, path: bytes) -> Temporary:
+        try:
+            return Temporary(session, path)
+        except Refused as error:
+            if not error.missing:
+                raise
+        self._root.make_directories(session, [_TEMPORARY])
+        return Temporary(session, path)
 
     def _sweep(self, session: SftpSession, file: Temporary) -> None:
         """Once, with the first file that is written: its time is that of the server's clock."""

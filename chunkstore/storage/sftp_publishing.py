@@ -29,10 +29,10 @@ _TRIES: Final = 3
 
 
 class Temporary:
-    """A file that has no name of an object yet, below `directory`, which must be there."""
+    """A file that has no name of an object yet, at `path`, whose directory must be there."""
 
-    def __init__(self, session: SftpSession, directory: bytes) -> None:
-        self.path: Final = directory + b"/" + os.urandom(16).hex().encode()
+    def __init__(self, session: SftpSession, path: bytes) -> None:
+        self.path: Final = path
         self._session = session
         self._handle = session.open(self.path, WRITE | CREATE | EXCLUSIVE, mode_attributes(_FILE_MODE))
 
@@ -52,6 +52,11 @@ class Temporary:
         requests = ((Kind.CLOSE, self._handle), (Kind.REMOVE, self.path))
         for number in [self._session.post(kind, string(field)) for kind, field in requests]:
             self._session.refusal(number)
+
+
+def temporary_path(directory: bytes) -> bytes:
+    """A path that nobody else uses."""
+    return directory + b"/" + os.urandom(16).hex().encode()
 
 
 def sweep(session: SftpSession, temporary: Temporary) -> None:
