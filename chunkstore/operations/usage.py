@@ -3,11 +3,13 @@
 A chunk that is stored more than once counts as used in one place only, the others can go: which one is decided when all
 chunks with one place have been counted, in favour of frames and packs that have to stay anyhow.
 
-Memory: 12 bytes for each frame and 17 for each pack of the index, 8 MiB of buffers, and 1/256 of the ids.
+Memory: 12 bytes for each frame and 17 for each pack of the index (20 and 25 where chunks are stored twice), 8 MiB of
+buffers, and 1/256 of the ids.
 """
 
 from __future__ import annotations
 
+import contextlib
 import marshal
 import tempfile
 from array import array
@@ -75,7 +77,6 @@ def measure(live: IdBuckets, scan: IndexScan, there: bytearray, directory: Path)
     with tempfile.TemporaryFile(dir=directory) as doubles:
         for number in range(BUCKETS):
             _count(usage, live.bucket(number), number, doubles)
-        doubles.seek(0)
         _choose(usage, doubles)
     return usage
 
@@ -119,17 +120,47 @@ def _use(usage: Usage, frame: int, length: int) -> None:
 
 
 def _choose(usage: Usage, doubles: IO[bytes]) -> None:
-    """Each chunk with several places counts in one: in a frame that stays anyhow, else in the pack that is used most."""
+    """Each chunk with several places counts in one: in a frame that stays anyhow, else in the pack that is used most.
+
+    Done again among the frames that were chosen until none of them is in vain: what was chosen early for one chunk
+    may hold nothing but what was chosen later for others.
+    """
+    if not doubles.tell():
+        return
+    forced, forced_used = array("I", usage.frame_live), array("Q", usage.pack_used)
+    chosen: array[int] | None = None
     while True:
-        try:
-            length, places = marshal.load(doubles)  # noqa: S302  an unnamed file that this process wrote
-        except EOFError:
+        _choose_among(usage, doubles, chosen)
+        if chosen is not None and _count_live(chosen) == _count_live(usage.frame_live):
             return
-        best = max(
-            places,
-            key=lambda frame: (usage.frame_live[frame] > 0, usage.pack_used[usage.frame_pack[frame]], -frame),
-        )
-        _use(usage, best, length)
+        chosen = usage.frame_live
+        usage.frame_live, usage.pack_used = array("I", forced), array("Q", forced_used)
+
+
+def _choose_among(usage: Usage, doubles: IO[bytes], chosen: array[int] | None) -> None:
+    """One place for each of these chunks; `chosen`: the live bytes of the frames it may be in, any without it."""
+    if chosen is not None:
+        for length, places in _read(doubles):
+            if len(only := [frame for frame in places if chosen[frame]]) == 1:
+                _use(usage, only[0], length)
+    for length, places in _read(doubles):
+        left: Sequence[int] = places if chosen is None else [frame for frame in places if chosen[frame]]
+        if chosen is None or len(left) > 1:
+            best = max(
+                left, key=lambda frame: (usage.frame_live[frame] > 0, usage.pack_used[usage.frame_pack[frame]], -frame)
+            )
+            _use(usage, best, length)
+
+
+def _read(doubles: IO[bytes]) -> Iterator[tuple[int, Sequence[int]]]:
+    doubles.seek(0)
+    with contextlib.suppress(EOFError):
+        while True:
+            yield marshal.load(doubles)  # noqa: S302  an unnamed file that this process wrote
+
+
+def _count_live(frames: array[int]) -> int:
+    return len(frames) - frames.count(0)
 
 
 def _note_missing(usage: Usage, ids: set[bytes], number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +15,7 @@ from chunkstore.operations.prune.values import PruneOptions
 from chunkstore.progress import Silent
 from chunkstore.storage import MemoryStorage, RecordingStorage, Storage
 from chunkstore.storage.protocol import Buffer
-from tests.engine import KIB, Client, clone, listed, put_plan, repack, temporary_directory
+from tests.engine import KIB, Client, clone, describe, listed, put_plan, repack, temporary_directory
 from tests.pruning import EVERYTHING, History, make_history, objects, only, pruned, usage, waste
 
 
@@ -145,6 +146,34 @@ def test_chunks_that_two_clients_stored_at_once_are_kept_once(history: History) 
         assert after.copies == 0
     assert repository.storage is history.storage
     history.check()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_of_what_several_clients_stored_at_once_one_prune_leaves_nothing_in_vain(seed: int) -> None:
+    """Their frames overlap in part: those that are kept hold what is in others, too, and the others then go at once."""
+    dice = random.Random(seed)
+    shared = [dice.randbytes(dice.randrange(1, 3000)) for _ in range(60)]
+    others = []
+    with temporary_directory() as base:
+        history = make_history(base / "first", snapshots=1, frame_size=4 * KIB)
+        for number in range(5):
+            other = history.client.copy(base / f"client-{number}").but(storage=clone(history.storage))
+            tree = base / f"tree-{number}"
+            tree.mkdir()
+            for each in dice.sample(shared, 30):
+                (tree / f"{dice.randrange(1 << 30)}").write_bytes(each)
+            others.append((other.snapshot(tree).id, describe(tree), other))
+        for taken, tree_was, other in others:
+            for name, data in objects(other.storage).items():
+                if name not in listed(history.storage):
+                    history.storage.put(name, data)
+            history.trees[taken] = tree_was
+        with usage(history.client) as before:
+            assert before.copies > 0
+        pruned(history.client)
+        assert waste(history.client) == []
+        assert pruned(history.client).number is None
+        history.check()
 
 
 def test_orphans_of_a_run_that_broke_off_go(history: History) -> None:

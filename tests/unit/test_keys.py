@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from random import Random
@@ -185,6 +186,29 @@ def test_every_changed_byte_and_length_of_a_sealed_data_key_is_damage() -> None:
     for strange in (bytes(80), sealed.sealed + b"\0", b"\1" + bytes(79), b"\xff" * 80):
         with pytest.raises(Damaged):
             fresh_opener().open(replace(sealed, sealed=strange))
+
+
+def _open_until_interrupted(sealed: SealedDataKey, microseconds: int) -> None:
+    signal.setitimer(signal.ITIMER_REAL, microseconds * 1e-6)
+    while True:
+        fresh_opener().open(sealed)
+
+
+def test_an_interrupt_while_a_data_key_is_opened_is_not_taken_for_damage() -> None:
+    """The library turns whatever a signal's handler raises within it into "not authentic"."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    _, sealed = seal()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for microseconds in range(1, 300, 2):
+            with pytest.raises(KeyboardInterrupt):
+                _open_until_interrupted(sealed, microseconds)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_data_key_under_another_id_is_damage() -> None:

@@ -5,6 +5,7 @@ A resumed plan is somebody else's word, and an own one is old by now: so each ch
 | where a chunk in use is | then |
 |---|---|
 | in a pack the plan does not name, or that is spared already | nothing |
+| in a frame of a pack that is to be repacked, and it counts as used there | that frame is copied |
 | in a pack that the plan calls dead or an orphan | that pack is spared |
 | in packs that are to be repacked, and nowhere else | its frame is copied from one of them |
 """
@@ -79,9 +80,12 @@ def _keep(usage: Usage, places: list[int], fate: bytearray, copied: bytearray) -
     """See to it that one of these frames outlives the plan."""
     places = [frame for frame in places if fate[usage.frame_pack[frame]] != _DAMAGED]
     fates = [fate[usage.frame_pack[frame]] for frame in places]
-    if not places or _STAYS in fates or _SPARED in fates:
+    if not places or _STAYS in fates or _SPARED in fates or any(copied[frame] for frame in places):
         return
-    if _GOES in fates:
+    repacked = [frame for frame, each in zip(places, fates, strict=True) if each == _REPACKED]
+    # The one that counts as used: of frames that hold the same in part, the others would be copied in vain.
+    used = next(filter(usage.is_live, repacked), None)
+    if used is None and _GOES in fates:
         fate[usage.frame_pack[places[fates.index(_GOES)]]] = _SPARED
-    elif not any(copied[frame] for frame in places):
-        copied[places[0]] = 1
+    else:
+        copied[repacked[0] if used is None else used] = 1
