@@ -66,24 +66,29 @@ class Codec:
         sample = b"".join(raw[at : at + _SPOT] for at in range(0, _SPOTS * step, step))
         return len(self._quick.compress(sample)) < _WORTH_IT * len(sample)
 
-    def decompress(self, payload: memoryview, raw_size: int) -> memoryview:
-        """The raw bytes; `Damaged` unless they are exactly `raw_size` long."""
+    def decompress(self, payload: memoryview, raw_size: int, into: memoryview | None = None) -> memoryview:
+        """The raw bytes; `Damaged` unless they are exactly `raw_size` long.
+
+        With `into`, which has one byte more than `max_raw` at least, they are always there.
+        """
         if raw_size > self._max_raw:
             raise Damaged(f"frame claims {raw_size} bytes, more than the configured maximum")
         if not len(payload):
             raise Damaged("empty frame")
         if payload[0] == RAW:
             body = payload[1:]
+            if into is not None and len(body) == raw_size:
+                into[:raw_size] = body
+                body = into[:raw_size]
         elif payload[0] == ZSTD:
-            body = self._inflate(payload[1:], raw_size)
+            body = self._inflate(payload[1:], raw_size, memoryview(self._plain) if into is None else into)
         else:
             raise Damaged(f"frame with unknown compression {payload[0]}")
         if len(body) != raw_size:
             raise Damaged("frame has another length than the index says")
         return body
 
-    def _inflate(self, packed: memoryview, raw_size: int) -> memoryview:
-        view = memoryview(self._plain)
+    def _inflate(self, packed: memoryview, raw_size: int, view: memoryview) -> memoryview:
         try:
             if zstandard.frame_content_size(packed) != raw_size:
                 raise Damaged("frame has another length than the index says")

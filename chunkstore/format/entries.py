@@ -237,20 +237,20 @@ def encode_row(row: Row) -> bytes:
         return encode_entry(Entry._make(row))
 
 
-def read_own_segment(data: bytes) -> tuple[Owners, Iterator[tuple[bytes, Row]]]:
-    """The owners, and (parent, fields) of the entries, of a segment that this client wrote itself and whose id was
-    checked: nothing else is.
+def read_own_segment(data: bytes) -> tuple[Owners, Iterator[tuple[bytes, Row, int]]]:
+    """The owners, and (parent, fields, where it ends in `data`) of the entries, of a segment that this client wrote
+    itself and whose id was checked: nothing else is.
     """
     unpacker = msgpack.Unpacker(raw=False, max_buffer_size=max(len(data), 1))
     unpacker.feed(data)
     return decode_owners(next(unpacker)), _own_rows(unpacker)
 
 
-def _own_rows(unpacker: Any) -> Iterator[tuple[bytes, Row]]:
-    parent = b""
+def _own_rows(unpacker: Any) -> Iterator[tuple[bytes, Row, int]]:
+    parent, tell = b"", unpacker.tell
     for item in unpacker:
         if type(item) is list:
-            yield parent, item
+            yield parent, item, tell()
         else:
             parent = item
 

@@ -161,11 +161,10 @@ def _open(reader: ChunkReader, sealed: _Sealed[T]) -> tuple[int, Opened[T]]:
     window, frame, needed, stored, damage = sealed
     if frame is None:
         return 0, (window, [])
-    name, again = names.pack(frame.pack_id), 0
+    name, again, raw = names.pack(frame.pack_id), 0, NOTHING
     if damage is None:
         try:
-            plain, again = reader.opened(frame, stored)
-            raw = memoryview(bytes(plain))  # the decoder's buffer is used again at once
+            raw, again = reader.opened(frame, stored)
         except Damaged as e:
             damage = e
         except NoUsableKey as e:  # one slot that nobody can open, forged or lost: the other frames are not its fault

@@ -176,26 +176,26 @@ class ChunkReader:
         return memoryview(data)[frame.offset - offset :][: frame.stored], len(data)
 
     def opened(self, frame: FrameAt, stored: memoryview) -> tuple[memoryview, int]:
-        """What `decode` makes of a frame, and how many bytes were got besides; any thread may call it.
+        """The raw bytes of a frame, valid as long as they are held, and how many bytes were got besides; any thread may
+        call it. Errors name the pack.
 
         A frame that is damaged is got once more, by itself: parts of objects come without a checksum, so that what was
         damaged on its way shows only here.
         """
         try:
-            return self.decode(frame, stored), 0
+            return self._decode(frame, stored), 0
         except Damaged:
             again, size = self._got(frame)
             if again == stored:
                 raise
-        return self.decode(frame, again), size
+        return self._decode(frame, again), size
 
-    def decode(self, frame: FrameAt, stored: memoryview) -> memoryview:
-        """The raw bytes of a frame; a view of this thread's buffer. Errors name the pack."""
+    def _decode(self, frame: FrameAt, stored: memoryview) -> memoryview:
         name = names.pack(frame.pack_id)
         if len(stored) != frame.stored:
             raise Damaged("the pack is cut off", name)
         try:
-            return self.coder.decode(stored, self.keys.frame_key(frame.slot), frame.kind, frame.raw)
+            return self.coder.decode(stored, self.keys.frame_key(frame.slot), frame.kind, frame.raw, keep=True)
         except Damaged as e:
             raise Damaged(e.reason, name) from e
 

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from blake3 import blake3
 
 from chunkstore import aead
+from chunkstore.buffers import Buffers
 from chunkstore.compression import Codec
 from chunkstore.errors import Damaged
 from chunkstore.ids import ChunkId, RandomBytes, RepositoryId
 from chunkstore.keys.derivation import ChunkKind
 from chunkstore.keys.sealing import FrameKey
 from chunkstore.parallel import PerThread
+
+_BUFFERS = 24
+"""Decoded frames that are held at once, usually."""
 
 
 @dataclass(slots=True)
@@ -56,6 +60,7 @@ class FrameCoder:
         self._max_raw = max_raw
         self._codecs = PerThread(lambda: Codec(max_raw, level))
         self._buffers = PerThread(lambda: bytearray(max_raw + 64))
+        self._kept = Buffers(max_raw + 1, _BUFFERS)
 
     def encode(self, frame: OpenFrame, key: FrameKey, verify: bool) -> SealedFrame:
         """Compress and seal. With `verify` the result is opened, inflated and hashed again before anybody gets it:
@@ -69,12 +74,14 @@ class FrameCoder:
             self.check(plain, frame.kind, frame.ids, frame.lengths)
         return SealedFrame(frame, stored)
 
-    def decode(self, stored: memoryview, key: FrameKey, kind: ChunkKind, raw: int) -> memoryview:
-        """The raw bytes, as a view that is valid until this thread decodes again. Chunk ids are not checked here."""
+    def decode(self, stored: memoryview, key: FrameKey, kind: ChunkKind, raw: int, *, keep: bool = False) -> memoryview:
+        """The raw bytes, as a view that is valid until this thread decodes again, or with `keep` as long as it is held.
+        Chunk ids are not checked here.
+        """
         if raw > self._max_raw:
             raise Damaged(f"frame claims {raw} bytes, more than the configured maximum")
         payload = aead.open_frame(stored, key, self._repository_id, kind, raw, self._buffers.get())
-        return self._codecs.get().decompress(payload, raw)
+        return self._codecs.get().decompress(payload, raw, self._kept.take() if keep else None)
 
     def check(self, raw: memoryview, kind: ChunkKind, ids: list[ChunkId], lengths: list[int]) -> None:
         """Raise `Damaged` unless the chunks in `raw` have these ids."""

@@ -167,6 +167,29 @@ class ManifestWriter:
             if ends:
                 self._end_where_due(parent, row[0])
 
+    @property
+    def open_entries(self) -> int:
+        """How many the segment has that is open."""
+        return self._entries
+
+    def copy_rows(self, rows: Sequence[tuple[bytes, Row, int]], ids: bytes, encoded: bytes) -> bool:
+        """As `add_rows` where the segment ends after none of them; `encoded` is what there was of them, with the directories
+        that come between. It must follow on what was added last. False, and nothing is added, where a limit is near.
+        """
+        entries, size = self._entries + len(rows), self._size + len(encoded)
+        if not self._entries or entries >= SEGMENT_MAX or size >= _SEGMENT_BYTES:
+            return False
+        if len(self._run) + len(ids) >= (RUN_MIN - 1) * ID_SIZE:
+            return False
+        self._log.ids(ids)
+        self._run += ids
+        self._file_start = len(self._run) // ID_SIZE
+        self._pieces.append(encoded)
+        self._size, self._entries, self._parent = size, entries, rows[-1][0]
+        self._users.update([row[3] for _, row, _ in rows])
+        self._groups.update([row[4] for _, row, _ in rows])
+        return True
+
     def _add(self, parent: bytes, entry: Entry | Row, encoded: bytes) -> None:
         if not self._entries:
             self._empty = False

@@ -70,6 +70,8 @@ class Chooser:
         self._ignore_files: list[_IgnoreFile] = []
         self._asks = bool(choosing.rules) or choosing.larger_than is not None or choosing.one_file_system
         self._tags = frozenset(choosing.if_present)
+        self._looks = bool(self._tags) or choosing.caches or choosing.one_file_system
+        self._everything = Here(None, self._takes if self._asks else None)
         self._device: int | None = None
         self._tagged = False
         self.left_out = 0
@@ -79,6 +81,9 @@ class Chooser:
     def listed(self, depth: int, path: bytes, fd: int, names: Sequence[bytes] | None) -> Here:
         """Reads the ignore file of the directory, and looks for tags in it."""
         choosing = self._choosing
+        ignoring = self._ignore_files or (choosing.ignore_files and _has(IGNORE_FILE, names, fd))
+        if not ignoring and not self._looks:  # most directories
+            return self._everything
         if depth == 0 and choosing.one_file_system:
             self._device = os.fstat(fd).st_dev
         while self._ignore_files and self._ignore_files[-1].depth >= depth:

@@ -218,18 +218,19 @@ class _Below:
         try:
             only, takes = self._choice.listed(depth, path, fd, None if runs else names)
             for batch in self._batches(names, runs, only):
-                children = self._status(fd, prefix, batch, takes)
-                if children := self._directories(prefix, children, directories):
+                children, found = self._status(fd, prefix, batch, takes)
+                if found:
+                    children = self._directories(prefix, children, found, directories)
+                if children:
                     yield WalkedDirectory(path, children)
         finally:
             if runs:
                 runs.close()
 
-    def _directories(self, prefix: bytes, children: list[Child], directories: Queue) -> list[Child]:
-        """The children but for the directories that are left out; those to be entered are put into the queue."""
-        found = [child for child in children if child[1][0] & 0o170000 == 0o040000]
-        if not found:
-            return children
+    def _directories(self, prefix: bytes, children: list[Child], found: list[Child], directories: Queue) -> list[Child]:
+        """The children but for the directories that are left out; those to be entered are put into the queue. `found`:
+        the directories among them.
+        """
         decided = [(name, self._choice.directory(prefix + name, status)) for name, status in found]
         directories.extend([name for name, what in decided if what is Directories.ENTERED])
         left_out = {name for name, what in decided if what is Directories.LEFT_OUT}
@@ -268,10 +269,10 @@ class _Below:
 
     def _status(
         self, fd: int, prefix: bytes, names: list[bytes], takes: Callable[[bytes, os.stat_result], bool] | None
-    ) -> list[Child]:
-        """The hot loop: one system call a file."""
+    ) -> tuple[list[Child], list[Child]]:
+        """The hot loop, one system call a file: all children, and the directories among them."""
         stat = os.stat
-        children = []
+        children, found = [], []
         for name in names:
             try:
                 status = stat(name, dir_fd=fd, follow_symlinks=False)
@@ -279,5 +280,8 @@ class _Below:
                 self._on_error(prefix + name, e)
                 continue
             if takes is None or takes(prefix + name, status):
-                children.append((name, status))
-        return children
+                child = name, status
+                children.append(child)
+                if status[0] & 0o170000 == 0o040000:
+                    found.append(child)
+        return children, found

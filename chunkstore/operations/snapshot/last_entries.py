@@ -53,6 +53,8 @@ class LastEntries:
         self._segment: CachedSegment | None = None
         self._ahead = next(self._segments, None)
         self._rows: list[tuple[bytes, Row, int]] = []
+        self._ends: list[int] = []
+        """Where the rows end in the bytes of the segment."""
         self._at = 0
         self._parts: tuple[bytes, Components] = (b"", ())
         self._seen: _PathKey | None = None
@@ -119,7 +121,7 @@ class LastEntries:
         """The next segment; one that is not what its id says ends the cache: files are read again."""
         self.interrupt()
         self._segment = segment = self._ahead
-        self._rows, self._at = [], 0
+        self._rows, self._ends, self._at = [], [], 0
         if segment is None or not self._authentic(segment):
             self._segment = self._ahead = None
             return False
@@ -128,9 +130,10 @@ class LastEntries:
         first_id = segment.first_id
         owners, rows = read_own_segment(segment.data)
         self._compare(owners)
-        found = self._rows
-        for parent, row in rows:
+        found, ends = self._rows, self._ends
+        for parent, row, end in rows:
             found.append((parent, row, first_id))
+            ends.append(end)
             first_id += row[9]
         self._pass_over()
         return True

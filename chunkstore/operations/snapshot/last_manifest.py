@@ -15,14 +15,16 @@ from typing import NamedTuple
 from chunkstore.format.entries import DIRECTORY, FILE, SYMLINK
 from chunkstore.format.owners import Owners
 from chunkstore.format.tree_nodes import encode_run
-from chunkstore.ids import ChunkId
+from chunkstore.ids import ID_SIZE, ChunkId
 from chunkstore.keys.derivation import ChunkKind, IndexKey
 from chunkstore.operations.snapshot.last_entries import LastEntries, Match
 from chunkstore.repository.manifest_cache import ManifestCache
-from chunkstore.repository.manifest_writer import ManifestWriter
+from chunkstore.repository.manifest_writer import SEGMENT_MIN, ManifestWriter
 
 _IDS_AT_ONCE = 4096
 """Chunk ids copied in one go."""
+_WORTH_COPYING = 4
+"""Entries: fewer are encoded anew."""
 _seen = attrgetter("st_uid", "st_gid", "st_mtime_ns", "st_ctime_ns", "st_ino")
 """Fields 3 to 7 of an entry."""
 _FORMATS = {FILE: stat.S_IFREG, DIRECTORY: stat.S_IFDIR, SYMLINK: stat.S_IFLNK}
@@ -159,12 +161,39 @@ class LastManifest(LastEntries):
         first, (_, last, last_id) = rows[0][2], rows[-1]
         count = last_id + last[9] - first
         if count <= _IDS_AT_ONCE:
-            self._manifest.add_rows(rows, b"".join(self._read_ids(first, count)), ends=ends)
+            self._write_with_ids(start, end, b"".join(self._read_ids(first, count)), ends)
             return
         for each in rows:
             for ids in self._read_ids(each[2], each[1][9]):
                 self._manifest.add_ids(ids)
             self._manifest.add_rows([each], b"", ends=ends)
+
+    def _write_with_ids(self, start: int, end: int, ids: bytes, ends: bool) -> None:
+        """The same with the ids of all of them: as bytes of the old segment, as far as it is known that it did not end there."""
+        rows, first = self._rows, self._rows[start][2]
+
+        def ids_of(low: int, high: int) -> bytes:
+            stop = rows[high][2] - first if high < len(rows) else len(ids) // ID_SIZE
+            return ids[(rows[low][2] - first) * ID_SIZE : stop * ID_SIZE]
+
+        low, high = self._surely_inside(start, end) if ends else (start, end)
+        low += 1  # before the first one a directory may have to be named
+        if high - low >= _WORTH_COPYING and self._segment is not None:
+            self._manifest.add_rows(rows[start:low], ids_of(start, low), ends=ends)
+            copied = self._segment.data[self._ends[low - 1] : self._ends[high - 1]]
+            if self._manifest.copy_rows(rows[low:high], ids_of(low, high), copied):
+                start = high
+            else:
+                start = low
+        if start < end:
+            self._manifest.add_rows(rows[start:end], ids_of(start, end), ends=ends)
+
+    def _surely_inside(self, start: int, end: int) -> tuple[int, int]:
+        """Those of these rows after which the new segment does not end, as the old one did not: its hash was looked at
+        from the so manieth entry on, and where the new one has not more entries than the old one its is not before.
+        """
+        more = self._manifest.open_entries > start
+        return max(start, SEGMENT_MIN) if more else start, min(end, len(self._rows) - 1)
 
     def _reuse(self) -> None:
         segment = self._segment
