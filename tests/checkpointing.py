@@ -14,7 +14,8 @@ from chunkstore.format.records import SnapshotRecord
 from chunkstore.ids import SnapshotId
 from chunkstore.operations.catalog import records
 from chunkstore.progress import Silent
-from chunkstore.storage import MemoryStorage, SimulatedCrash
+from chunkstore.storage import MemoryStorage
+from chunkstore.storage.faulty import SimulatedCrash
 from tests.engine import (
     KIB,
     Client,

@@ -17,7 +17,7 @@ def make_chunker(parameters: ChunkerParameters, seed: int) -> Chunker:
     """The chunker of these parameters; `seed` is 1 to 2**63 - 1, and has no effect where `seeded` is false.
 
     InvalidArgument for another seed, or when the library of the algorithm is missing. The libraries are
-    imported when they are chosen: pyfastcdc takes 15 ms, and fastcdc is an optional extra.
+    imported when they are chosen or first used: pyfastcdc takes 10 ms, and fastcdc is an optional extra.
     """
     if not 1 <= seed <= MAX_SEED:
         raise InvalidArgument("a chunker seed is a number from 1 to 2**63 - 1")

@@ -11,9 +11,12 @@ do not depend on the high bits of its addends: only the low 48 bits of the seed 
 
 from __future__ import annotations
 
-from pyfastcdc import FastCDC
+from typing import TYPE_CHECKING
 
 from chunkstore.chunking.parameters import ChunkerParameters
+
+if TYPE_CHECKING:
+    from pyfastcdc import FastCDC
 
 
 class PyFastCDCChunker:
@@ -21,16 +24,18 @@ class PyFastCDCChunker:
 
     pyfastcdc calls its objects not concurrent-proof. What is shared here is only read: `cut_buf` of 0.3.1 keeps
     all its state in the iterator it returns. Making an object each time would cost 20 us for each small file.
+
+    It is imported when something is cut for the first time: that takes 10 ms, and most runs read small files only.
     """
 
-    __slots__ = ("_fastcdc", "_max_size", "_min_size")
+    __slots__ = ("_fastcdc", "_max_size", "_min_size", "_parameters", "_seed")
 
     def __init__(self, parameters: ChunkerParameters, seed: int) -> None:
         self._min_size = parameters.min_size
         self._max_size = parameters.max_size
-        self._fastcdc = FastCDC(
-            parameters.avg_size, min_size=parameters.min_size, max_size=parameters.max_size, seed=seed
-        )
+        self._parameters = parameters
+        self._seed = seed
+        self._fastcdc: FastCDC | None = None
 
     @property
     def min_size(self) -> int:
@@ -52,8 +57,17 @@ class PyFastCDCChunker:
         last_start = length - (1 if final else self._max_size)
         ends: list[int] = []
         end = 0
-        chunks = self._fastcdc.cut_buf(data)
+        chunks = (self._fastcdc or self._make()).cut_buf(data)
         while end <= last_start:
             end += next(chunks).length
             ends.append(end)
         return ends
+
+    def _make(self) -> FastCDC:
+        from pyfastcdc import FastCDC
+
+        sizes = self._parameters
+        self._fastcdc = made = FastCDC(
+            sizes.avg_size, min_size=sizes.min_size, max_size=sizes.max_size, seed=self._seed
+        )
+        return made

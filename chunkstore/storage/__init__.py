@@ -1,16 +1,5 @@
 """Where objects are kept: the Storage protocol, and the storages that follow it."""
 
-from chunkstore.storage.faulty import (
-    VERBS,
-    WRITING_VERBS,
-    Call,
-    Fault,
-    FaultyStorage,
-    Outcome,
-    RecordingStorage,
-    SimulatedCrash,
-    Verb,
-)
 from chunkstore.storage.limited import LimitedStorage
 from chunkstore.storage.local import LocalStorage
 from chunkstore.storage.location import open_storage
@@ -31,22 +20,13 @@ from chunkstore.storage.protocol import (
 )
 
 __all__ = [
-    "VERBS",
-    "WRITING_VERBS",
     "Buffer",
-    "Call",
-    "Fault",
-    "FaultyStorage",
     "LimitedStorage",
     "LocalStorage",
     "MemoryStorage",
     "ObjectInfo",
-    "Outcome",
-    "RecordingStorage",
-    "SimulatedCrash",
     "Storage",
     "StorageOptions",
-    "Verb",
     "Waiting",
     "check_name",
     "check_prefix",

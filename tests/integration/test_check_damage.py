@@ -17,7 +17,8 @@ from chunkstore.keys.derivation import ChunkKind
 from chunkstore.operations.check.findings import Kind, Severity
 from chunkstore.operations.check.names import kind_of
 from chunkstore.operations.check.values import Everything
-from chunkstore.storage import WRITING_VERBS, RecordingStorage, Storage
+from chunkstore.storage import Storage
+from chunkstore.storage.faulty import WRITING_VERBS, RecordingStorage
 from tests.checking import World, checked, garbage, make_world
 from tests.engine import clone, flip, listed, pack_id_of, temporary_directory
 

@@ -14,7 +14,7 @@ from chunkstore.format.entries import FILE
 from chunkstore.operations.catalog import snapshots
 from chunkstore.operations.snapshot_choice import EVERYTHING, SnapshotFilter, pick
 from chunkstore.progress import Silent
-from chunkstore.storage import Fault, FaultyStorage, Outcome, RecordingStorage, SimulatedCrash
+from chunkstore.storage.faulty import Fault, FaultyStorage, Outcome, RecordingStorage, SimulatedCrash
 from tests.checkpointing import (
     SECOND,
     World,

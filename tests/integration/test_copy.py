@@ -14,7 +14,8 @@ from chunkstore.operations.catalog import current, read_record
 from chunkstore.operations.copy.copying import Fate
 from chunkstore.operations.tagging import Change, amend
 from chunkstore.progress import Silent
-from chunkstore.storage import MemoryStorage, RecordingStorage
+from chunkstore.storage import MemoryStorage
+from chunkstore.storage.faulty import RecordingStorage
 from tests.copying import OTHER, Both, both, fresh_client, listed_snapshots, without_chunks
 from tests.engine import (
     KIB,

@@ -13,7 +13,8 @@ import pytest
 from chunkstore.errors import StorageError
 from chunkstore.format import names
 from chunkstore.operations.copy.copying import Fate
-from chunkstore.storage import Fault, FaultyStorage, Outcome, SimulatedCrash, Storage
+from chunkstore.storage import Storage
+from chunkstore.storage.faulty import Fault, FaultyStorage, Outcome, SimulatedCrash
 from tests.copying import MIB, OTHER, Both, both, fresh_client, listed_snapshots, usual_pair
 from tests.engine import (
     HOUR,

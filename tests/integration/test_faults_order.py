@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from chunkstore.format import names
-from chunkstore.storage import MemoryStorage, RecordingStorage, Storage
+from chunkstore.storage import MemoryStorage, Storage
+from chunkstore.storage.faulty import RecordingStorage
 from tests.engine import (
     KIB,
     Client,

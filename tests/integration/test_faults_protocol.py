@@ -25,7 +25,8 @@ from chunkstore.operations.snapshot.run import cache_name
 from chunkstore.progress import Silent
 from chunkstore.repository.chunk_reader import ChunkReader, LedgerKeys
 from chunkstore.repository.index_sync import sync_index
-from chunkstore.storage import MemoryStorage, RecordingStorage, Storage
+from chunkstore.storage import MemoryStorage, Storage
+from chunkstore.storage.faulty import RecordingStorage
 from chunkstore.storage.protocol import Buffer
 from tests.engine import (
     HOUR,

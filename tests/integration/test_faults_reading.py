@@ -21,7 +21,8 @@ from chunkstore.operations.opening import open_content
 from chunkstore.operations.reading import reading
 from chunkstore.operations.restore.restoring import Restored
 from chunkstore.progress import Silent
-from chunkstore.storage import MemoryStorage, RecordingStorage, Storage
+from chunkstore.storage import MemoryStorage, Storage
+from chunkstore.storage.faulty import RecordingStorage
 from tests.engine import (
     Client,
     Taken,

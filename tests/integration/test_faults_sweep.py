@@ -12,14 +12,8 @@ import pytest
 from chunkstore.errors import Interrupted, RepositoryExists, StorageError, StorageFull
 from chunkstore.format import names
 from chunkstore.ids import SnapshotId
-from chunkstore.storage import (
-    Fault,
-    FaultyStorage,
-    MemoryStorage,
-    Outcome,
-    RecordingStorage,
-    SimulatedCrash,
-)
+from chunkstore.storage import MemoryStorage
+from chunkstore.storage.faulty import Fault, FaultyStorage, Outcome, RecordingStorage, SimulatedCrash
 from tests.engine import (
     KIB,
     Client,

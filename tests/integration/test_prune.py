@@ -13,7 +13,8 @@ from chunkstore.format import names
 from chunkstore.operations.prune.pruning import examine
 from chunkstore.operations.prune.values import PruneOptions
 from chunkstore.progress import Silent
-from chunkstore.storage import MemoryStorage, RecordingStorage, Storage
+from chunkstore.storage import MemoryStorage, Storage
+from chunkstore.storage.faulty import RecordingStorage
 from chunkstore.storage.protocol import Buffer
 from tests.engine import KIB, Client, clone, describe, listed, put_plan, repack, temporary_directory
 from tests.pruning import EVERYTHING, History, make_history, objects, only, pruned, usage, waste

@@ -9,7 +9,8 @@ import pytest
 
 from chunkstore.errors import PruneRefused, StorageError
 from chunkstore.format import names
-from chunkstore.storage import Fault, FaultyStorage, MemoryStorage, Outcome, RecordingStorage, SimulatedCrash
+from chunkstore.storage import MemoryStorage
+from chunkstore.storage.faulty import Fault, FaultyStorage, Outcome, RecordingStorage, SimulatedCrash
 from tests.engine import KIB, WatchedStorage, broken_promises, clone, indexed_packs, listed, temporary_directory
 from tests.pruning import History, make_history, pruned, usage, waste
 

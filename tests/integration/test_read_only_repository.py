@@ -12,7 +12,8 @@ import pytest
 from chunkstore.errors import StorageUnreachable
 from chunkstore.operations.catalog import snapshots
 from chunkstore.progress import Silent
-from chunkstore.storage import WRITING_VERBS, LocalStorage, RecordingStorage
+from chunkstore.storage import LocalStorage
+from chunkstore.storage.faulty import WRITING_VERBS, RecordingStorage
 from tests.engine import Client, describe, make_tree, temporary_directory
 
 NOBODY = 65534

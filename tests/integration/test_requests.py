@@ -19,7 +19,8 @@ from chunkstore.operations.catalog import read_record, snapshots
 from chunkstore.operations.snapshot_choice import EVERYTHING, choose
 from chunkstore.operations.tagging import Change, amend
 from chunkstore.progress import Silent
-from chunkstore.storage import MemoryStorage, RecordingStorage
+from chunkstore.storage import MemoryStorage
+from chunkstore.storage.faulty import RecordingStorage
 from tests.engine import Client, flip, make_tree, snapshot_ids, temporary_directory
 
 FEW, MANY = 3, 40

@@ -232,12 +232,15 @@ def test_fastcdc_with_a_broken_compiled_module(tmp_path: Path) -> None:
     assert "refused: the chunker fastcdc does not load" in result.stdout, result
 
 
-def test_no_library_is_imported_before_it_is_chosen() -> None:
+def test_no_library_is_imported_before_it_is_needed() -> None:
     result = run_python(
         "import sys, chunkstore.chunking as c\n"
         "c.make_chunker(c.parse_chunker('fixed'), 1)\n"
         "print(sorted({'fastcdc', 'pyfastcdc'} & set(sys.modules)))\n"
-        "c.make_chunker(c.parse_chunker('pyfastcdc'), 1)\n"
+        "chunker = c.make_chunker(c.parse_chunker('pyfastcdc'), 1)\n"
+        "print(chunker.cut(memoryview(bytes(1000)), True))\n"
+        "print(sorted({'fastcdc', 'pyfastcdc'} & set(sys.modules)))\n"
+        "print(len(chunker.cut(memoryview(bytes(1 << 22)), True)) > 1)\n"
         "print(sorted({'fastcdc', 'pyfastcdc'} & set(sys.modules)))\n"
     )
-    assert result.stdout == "[]\n['pyfastcdc']\n", result
+    assert result.stdout == "[]\n[1000]\n[]\nTrue\n['pyfastcdc']\n", result

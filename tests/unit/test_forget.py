@@ -16,16 +16,8 @@ from chunkstore.operations.forget.forgetting import Forgotten, forget
 from chunkstore.operations.forget.found import Found, find_all
 from chunkstore.operations.forget.policy import SessionState
 from chunkstore.progress import Silent
-from chunkstore.storage import (
-    Fault,
-    FaultyStorage,
-    MemoryStorage,
-    ObjectInfo,
-    Outcome,
-    RecordingStorage,
-    SimulatedCrash,
-    Storage,
-)
+from chunkstore.storage import MemoryStorage, ObjectInfo, Storage
+from chunkstore.storage.faulty import Fault, FaultyStorage, Outcome, RecordingStorage, SimulatedCrash
 from tests.engine import Client, WatchedStorage, flip, listed, put_tombstone, temporary_directory
 from tests.forgetting import DAY, HOUR, NS, find, put_amendment, put_record, put_session
 

@@ -22,7 +22,8 @@ from chunkstore.progress import Silent
 from chunkstore.repository.index_sync import sync_index
 from chunkstore.repository.local_index import LocalIndex
 from chunkstore.repository.session import BEAT_EVERY_NS, WriteSession, list_condemned
-from chunkstore.storage import MemoryStorage, RecordingStorage
+from chunkstore.storage import MemoryStorage
+from chunkstore.storage.faulty import RecordingStorage
 from tests.engine import (
     KIB,
     Client,

@@ -11,18 +11,8 @@ from typing import Any
 import pytest
 
 from chunkstore.errors import InvalidArgument, ObjectMissing, StorageUnreachable
-from chunkstore.storage import (
-    Fault,
-    FaultyStorage,
-    LocalStorage,
-    MemoryStorage,
-    ObjectInfo,
-    RecordingStorage,
-    Storage,
-    StorageOptions,
-    Waiting,
-    open_storage,
-)
+from chunkstore.storage import LocalStorage, MemoryStorage, ObjectInfo, Storage, StorageOptions, Waiting, open_storage
+from chunkstore.storage.faulty import Fault, FaultyStorage, RecordingStorage
 from chunkstore.storage.location import S3Place, parse_s3
 from chunkstore.storage.options import NO_OPTIONS
 from chunkstore.storage.publishing import (

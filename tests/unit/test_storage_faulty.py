@@ -7,17 +7,16 @@ import threading
 import pytest
 
 from chunkstore.errors import ObjectMissing, StorageFull, StorageUnreachable
-from chunkstore.storage import (
+from chunkstore.storage import MemoryStorage, Storage
+from chunkstore.storage.faulty import (
     VERBS,
     WRITING_VERBS,
     Call,
     Fault,
     FaultyStorage,
-    MemoryStorage,
     Outcome,
     RecordingStorage,
     SimulatedCrash,
-    Storage,
 )
 
 

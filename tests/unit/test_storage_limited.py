@@ -11,17 +11,8 @@ from random import Random
 import pytest
 
 from chunkstore.errors import Interrupted, InvalidArgument, ObjectMissing, StorageUnreachable
-from chunkstore.storage import (
-    Fault,
-    FaultyStorage,
-    LimitedStorage,
-    LocalStorage,
-    MemoryStorage,
-    RecordingStorage,
-    StorageOptions,
-    Waiting,
-    open_storage,
-)
+from chunkstore.storage import LimitedStorage, LocalStorage, MemoryStorage, StorageOptions, Waiting, open_storage
+from chunkstore.storage.faulty import Fault, FaultyStorage, RecordingStorage
 from tests.storage_contract import StorageContract, World
 
 KIB = 1024

@@ -9,17 +9,8 @@ from random import Random
 import pytest
 
 from chunkstore.errors import Interrupted, InvalidArgument, ObjectMissing, StorageFull, StorageUnreachable
-from chunkstore.storage import (
-    Fault,
-    FaultyStorage,
-    MemoryStorage,
-    ObjectInfo,
-    Outcome,
-    RecordingStorage,
-    Storage,
-    Verb,
-    Waiting,
-)
+from chunkstore.storage import MemoryStorage, ObjectInfo, Storage, Waiting
+from chunkstore.storage.faulty import Fault, FaultyStorage, Outcome, RecordingStorage, Verb
 from chunkstore.storage.protocol import delete_many, extend_retention, locked_until
 from chunkstore.storage.retrying import DEADLINE_BEFORE_SUCCESS_S, LONGEST_PAUSE_S, RetryingStorage
 from tests.storage_contract import StorageContract, World
