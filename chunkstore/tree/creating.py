@@ -13,9 +13,8 @@ from chunkstore.tree.attributes import Attributes
 from chunkstore.tree.display import display_path
 from chunkstore.tree.problems import NoLink
 from chunkstore.tree.special_files import make_special_file
-from chunkstore.tree.writing import NO_LINK, new_file, write_fully
+from chunkstore.tree.writing import NO_LINK, Data, new_file, write_fully
 
-Data = bytes | bytearray | memoryview
 Make = Callable[[bytes, int], bool]
 
 _NOT_PERMITTED = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})

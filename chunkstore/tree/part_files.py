@@ -14,6 +14,7 @@ from chunkstore.tree.overwriting import Places
 from chunkstore.tree.parts import UPDATE, OpenParts, PartFile
 from chunkstore.tree.problems import in_the_way
 from chunkstore.tree.punching import make_hole
+from chunkstore.tree.write_behind import WriteBehind
 from chunkstore.tree.writing import new_file, open_regular, read_fully_at, write_fully_at
 
 _OPEN = 64
@@ -22,11 +23,14 @@ _OPEN = 64
 class PartFiles:
     """New files are written under a temporary name that nobody else may open, in the directory they belong in."""
 
-    def __init__(self, directories: Directories, places: Places, attributes: Attributes) -> None:
+    def __init__(
+        self, directories: Directories, places: Places, attributes: Attributes, write_behind: bool = False
+    ) -> None:
         self._directories = directories
         self._places = places
         self._attributes = attributes
         self._open = OpenParts(directories, _OPEN)
+        self._behind = WriteBehind() if write_behind else None
 
     def create(self, relative: bytes, size: int, mtime_ns: int | None) -> PartFile | None:
         """Begin a file, or go on with one that an interrupted restore began; None if what is there is to be kept."""
@@ -41,6 +45,7 @@ class PartFiles:
             raise self._places.error(relative, e) from e
         part = PartFile(relative, path, size, status)
         self._places.claims.use(path)
+        self._make_room()
         self._open.add(part, fd)
         return part
 
@@ -56,21 +61,41 @@ class PartFiles:
         if opened is None:
             return None
         part = PartFile(relative, relative, entry.size, opened[1])
+        self._make_room()
         self._open.add(part, opened[0])
         return part
 
     def write_at(self, part: PartFile, offset: int, data: bytes | bytearray | memoryview) -> None:
         if offset < 0 or offset + len(data) > part.size:
             raise InvalidArgument("a part that is not inside its file")
-        fd = self._open.fd(part)
+        fd = self._fd(part)
         try:
-            write_fully_at(fd, data, offset)
+            if self._behind is None:
+                write_fully_at(fd, data, offset)
+            else:
+                self._behind.add(part, fd, offset, data)
         except OSError as e:
             raise self._places.error(part.relative, e) from e
 
+    def _fd(self, part: PartFile) -> int:
+        if part not in self._open:
+            self._make_room()
+        return self._open.fd(part)
+
+    def _make_room(self) -> None:
+        """Before another file is opened, for which one may be closed."""
+        if self._behind is not None and self._open.is_full:
+            self._behind.settle_all()
+
+    def _settle(self, part: PartFile) -> None:
+        """Before a file is read, changed otherwise, or closed. Raises what could not be written of it."""
+        if self._behind is not None:
+            self._behind.settle(part)
+
     def read_at(self, part: PartFile, offset: int, length: int) -> bytes:
-        fd = self._open.fd(part)
         try:
+            self._settle(part)
+            fd = self._fd(part)
             return read_fully_at(fd, offset, length)
         except OSError as e:
             raise self._places.error(part.relative, e) from e
@@ -78,17 +103,19 @@ class PartFiles:
     def make_hole(self, part: PartFile, offset: int, length: int) -> None:
         if not part.there:
             return
-        fd = self._open.fd(part)
         try:
+            self._settle(part)
+            fd = self._fd(part)
             make_hole(fd, offset, length)
         except OSError as e:
             raise self._places.error(part.relative, e) from e
 
     def finish(self, part: PartFile, entry: Entry) -> bool:
         """False if something has come to be in its place that is to be kept."""
-        fd = self._open.fd(part)
         settled = True
         try:
+            self._settle(part)
+            fd = self._fd(part)
             os.ftruncate(fd, part.size)
             self._attributes.set(fd, entry, fresh=part.fresh)
             if not part.in_place:
@@ -106,6 +133,8 @@ class PartFiles:
 
     def discard(self, part: PartFile) -> None:
         """Remove a file that can not be finished, if it is a new one and still there."""
+        with suppress(OSError):
+            self._settle(part)
         is_there = not part.in_place and self._open.is_there(part)
         with suppress(OSError):
             self._open.close(part)
@@ -117,6 +146,8 @@ class PartFiles:
 
     def close(self) -> None:
         """Leave everything that is not finished as it is."""
+        if self._behind is not None:
+            self._behind.close()
         self._open.close_all()
 
 

@@ -60,6 +60,14 @@ class OpenParts:
             except OSError as e:  # NFS reports only now what it could not write
                 raise target_error(self._directories.shown(oldest.relative), e) from e
 
+    def __contains__(self, part: PartFile) -> bool:
+        return part in self._open
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one is closed when another is opened."""
+        return len(self._open) >= self._limit
+
     def fd(self, part: PartFile) -> int:
         """The open file, valid until the next call. Raises `TargetError` if it is not there, or another one is."""
         fd = self._open.get(part)

@@ -11,7 +11,7 @@ from chunkstore.errors import InvalidArgument, TargetError
 from chunkstore.format.entries import DIRECTORY, Entry
 from chunkstore.format.owners import NO_OWNERS, Owners
 from chunkstore.tree.attributes import Attributes, Ownership
-from chunkstore.tree.creating import Data, NotPermitted, hard_link, special_file, symlink, whole_file
+from chunkstore.tree.creating import NotPermitted, hard_link, special_file, symlink, whole_file
 from chunkstore.tree.directories import Directories
 from chunkstore.tree.display import display_path
 from chunkstore.tree.existing import ExistingFile
@@ -23,7 +23,7 @@ from chunkstore.tree.parts import PartFile
 from chunkstore.tree.problems import target_error
 from chunkstore.tree.refreshing import Refreshing
 from chunkstore.tree.removal import Removed, is_mount
-from chunkstore.tree.writing import lstat, make_writable, open_regular, require_empty
+from chunkstore.tree.writing import Data, lstat, make_writable, open_regular, require_empty
 from chunkstore.tree.xattrs_writing import has_default_acl
 
 __all__ = ["Overwrite", "Ownership", "Target"]
@@ -38,7 +38,14 @@ class Target:
     """
 
     def __init__(
-        self, root: int, path: bytes, overwrite: Overwrite, ownership: Ownership, scratch: str | None, delete: bool
+        self,
+        root: int,
+        path: bytes,
+        overwrite: Overwrite,
+        ownership: Ownership,
+        scratch: str | None,
+        delete: bool,
+        write_behind: bool = False,
     ) -> None:
         """Takes over `root`, the open directory at `path`; see `prepare`."""
         self.path, self.overwrite, self.ownership = path, overwrite, ownership
@@ -47,7 +54,7 @@ class Target:
         self._attributes.inheriting = has_default_acl(root)
         self._directories = Directories(root, path)
         self._places = Places(self._directories, overwrite, delete)
-        self._files = PartFiles(self._directories, self._places, self._attributes)
+        self._files = PartFiles(self._directories, self._places, self._attributes, write_behind)
         self._notes = Notes(scratch)
 
     @classmethod
@@ -59,11 +66,13 @@ class Target:
         ownership: Ownership | None = None,
         scratch: str | None = None,
         delete: bool = False,
+        write_behind: bool = False,
     ) -> Target:
         """Open the directory `path`, made with its parents if it is missing.
 
         By default root gives files to the users and groups of the names they had, others do not. With `delete`
-        directories in the way of files are removed with all that is in them. Raises `TargetError` where there is no
+        directories in the way of files are removed with all that is in them. With `write_behind` parts are written by a
+        thread, so that `write_at` may say of an earlier part that it failed. Raises `TargetError` where there is no
         directory to be had, or a full one with `Overwrite.REFUSE`.
         """
         if ownership is None:
@@ -78,7 +87,7 @@ class Target:
         try:
             if overwrite is Overwrite.REFUSE:
                 require_empty(root, path)
-            return cls(root, path, overwrite, ownership, scratch, delete)
+            return cls(root, path, overwrite, ownership, scratch, delete, write_behind)
         except BaseException:
             os.close(root)
             raise

@@ -21,10 +21,10 @@ from chunkstore.format.file_batches import Answer, Failure, Heads, decode_answer
 from chunkstore.parallel import OrderedPool
 from chunkstore.processes import Helper
 from chunkstore.tree.attributes import Ownership
-from chunkstore.tree.creating import Data
 from chunkstore.tree.inode_flags import SEALING
 from chunkstore.tree.problems import TargetFull, WriterEnded
 from chunkstore.tree.target import Target
+from chunkstore.tree.writing import Data
 
 _BATCH_BYTES = 256 << 10
 _BATCH_FILES = 64

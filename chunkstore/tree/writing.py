@@ -12,6 +12,8 @@ from chunkstore.tree.display import display_path
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
+Data = bytes | bytearray | memoryview
+
 NO_LINK = frozenset(
     {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOENT, errno.EACCES}
 )
@@ -23,7 +25,7 @@ def new_file(name: bytes, directory: int) -> int:
     return os.open(name, _NEW_FILE, 0o600, dir_fd=directory)
 
 
-def write_fully(fd: int, data: bytes | bytearray | memoryview) -> None:
+def write_fully(fd: int, data: Data) -> None:
     """Write all bytes of `data` (a `memoryview` must be one of bytes)."""
     written = os.write(fd, data)
     if written < len(data):  # rare: a file of more than 2 GiB, a quota about to be reached
@@ -32,7 +34,7 @@ def write_fully(fd: int, data: bytes | bytearray | memoryview) -> None:
             written += os.write(fd, view[written:])
 
 
-def write_fully_at(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+def write_fully_at(fd: int, data: Data, offset: int) -> None:
     """Write all bytes of `data` at `offset`, as `write_fully` does."""
     written = os.pwrite(fd, data, offset)
     if written < len(data):

@@ -154,6 +154,7 @@ def _restore(
         ownership=how.ownership,
         scratch=scratch,
         delete=how.delete and not how.rules,
+        write_behind=opened.workers > 0,
     ) as place:
         return restore(opened.reader, opened.manifest, opened.record, chosen.path, place, opened.workers, view, options)
 

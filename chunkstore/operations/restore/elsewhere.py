@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from chunkstore.operations.restore.underway import File
-from chunkstore.tree.creating import Data
 from chunkstore.tree.overwriting import Overwrite
 from chunkstore.tree.target import Target
 from chunkstore.tree.writer_process import Writers, Written
+from chunkstore.tree.writing import Data
 
 _AFTER = 1000
 """Files that are written here before another process is worth starting."""
