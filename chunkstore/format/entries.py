@@ -237,22 +237,23 @@ def encode_row(row: Row) -> bytes:
         return encode_entry(Entry._make(row))
 
 
-def read_own_segment(data: bytes) -> tuple[Owners, Iterator[tuple[bytes, Row, int]]]:
-    """The owners, and (parent, fields, where it ends in `data`) of the entries, of a segment that this client wrote
-    itself and whose id was checked: nothing else is.
+def read_own_segment(data: bytes, first_id: int) -> tuple[Owners, list[tuple[bytes, Row, int]], list[int]]:
+    """The owners, (parent, fields, number of its first id) of the entries, and where each ends in `data`, of a segment that
+    this client wrote itself and whose id was checked: nothing else is. `first_id`: that of the segment.
     """
     unpacker = msgpack.Unpacker(raw=False, max_buffer_size=max(len(data), 1))
     unpacker.feed(data)
-    return decode_owners(next(unpacker)), _own_rows(unpacker)
-
-
-def _own_rows(unpacker: Any) -> Iterator[tuple[bytes, Row, int]]:
+    owners = decode_owners(next(unpacker))
     parent, tell = b"", unpacker.tell
+    rows, ends = [], []
     for item in unpacker:
         if type(item) is list:
-            yield parent, item, tell()
+            rows.append((parent, item, first_id))
+            ends.append(tell())
+            first_id += item[9]
         else:
             parent = item
+    return owners, rows, ends
 
 
 def _check_parent(path: object, before: bytes) -> bytes:

@@ -56,7 +56,8 @@ class WriteSession:
         self._around = around
         self._progress = progress
         self._committing = False
-        started = stored_time(around.clock())
+        self._beat_at = around.clock()
+        started = stored_time(self._beat_at)
         self._session = Session(self.id, repository.state.client, around.host, started, started)
         try:
             self._put()
@@ -77,10 +78,11 @@ class WriteSession:
 
     def beat(self) -> None:
         """Called often: says now and then that the run is alive, and looks whether it was fenced."""
-        now = stored_time(self._around.clock())
-        if 0 <= now - self._session.beat < BEAT_EVERY_NS:
+        now = self._around.clock()
+        if 0 <= now - self._beat_at < BEAT_EVERY_NS:
             return
-        self._session = replace(self._session, beat=now)
+        self._beat_at = now
+        self._session = replace(self._session, beat=stored_time(now))
         self._put()
         try:
             self._repository.storage.stat(names.snapshot(self.id))
@@ -111,7 +113,8 @@ class WriteSession:
         """
         following = copy.copy(self)
         following.id = new_snapshot_id(self._around.random_bytes)
-        now = stored_time(self._around.clock())
+        following._beat_at = self._around.clock()
+        now = stored_time(following._beat_at)
         following._session = replace(self._session, id=following.id, started=now, beat=now)
         with contextlib.ExitStack() as undo:
             undo.callback(following.give_up)

@@ -127,14 +127,8 @@ class LastEntries:
             return False
         self._ahead = next(self._segments, None)
         self._trusted_before = segment.started - RACY_NS
-        first_id = segment.first_id
-        owners, rows = read_own_segment(segment.data)
+        owners, self._rows, self._ends = read_own_segment(segment.data, segment.first_id)
         self._compare(owners)
-        found, ends = self._rows, self._ends
-        for parent, row, end in rows:
-            found.append((parent, row, first_id))
-            ends.append(end)
-            first_id += row[9]
         self._pass_over()
         return True
 
