@@ -244,7 +244,7 @@ def test_a_pack_that_is_gone_and_that_the_index_names_is_said(
     client: Client, storage: LockingStorage, tree: Path
 ) -> None:
     client.snapshot(tree)
-    victim = listed(storage, names.PACKS)[-1]
+    victim = next(names.pack(info.pack_id) for info in indexed_packs(client.open()) if info.plane.name[0] == "C")
     storage.before_locking = lambda name: storage.delete(victim) if name == victim else None
     done = ask(client)
     assert done.problems == (f"{victim}: is gone, and the index needs it",)
